@@ -1,0 +1,61 @@
+"""Data Shapley (Ghorbani & Zou 2019)."""
+
+from __future__ import annotations
+
+from dvl_core.semivalues import ShapleySemivalue
+from dvl_core.valuation import SemivalueValuation
+from dvl_shapley.samplers import AntitheticPermutationSampler
+
+__all__ = ["DataShapleyValuation"]
+
+
+class DataShapleyValuation(SemivalueValuation):
+    """The Shapley value of each training point: its mean marginal contribution to the utility.
+
+    The mean is over all orders in which the points can join. Without a sampler, antithetic
+    permutations are drawn: on data games their error is smaller than that of independent ones at
+    the same number of evaluations.
+
+    Parameters
+    ----------
+    utility : Utility
+        The game; bound to the training data by `fit`.
+    sampler : Sampler, optional
+        Chooses the coalitions; None: `AntitheticPermutationSampler`.
+    stopping : StoppingRule, optional
+        None: a default budget of 50 evaluations per player, at least 1,000, which is announced.
+    seed : int, optional
+        Decides all randomness; None: a fresh one, kept in the result.
+    backend : Backend, optional
+        Where evaluations run; None: the active ``joblib.parallel_config`` if there is one.
+    store : Store, optional
+        Ledger of utility values; None: that of the utility, if it has one.
+    progress : bool
+        Show a progress bar on stderr, if that is a terminal.
+    checkpoint : path, optional
+        File to resume from and to save the state of the run to.
+
+    References
+    ----------
+    Ghorbani, A. and Zou, J. (2019). Data Shapley: Equitable Valuation of Data for Machine
+    Learning. ICML, eq. 1.
+
+    Examples
+    --------
+    >>> from dvl_core import DeterministicUniformSampler
+    >>> from dvl_core.games import ShoesGame
+    >>> valuation = DataShapleyValuation(ShoesGame(1, 2), DeterministicUniformSampler())
+    >>> valuation.fit().result.values.round(4)
+    array([0.6667, 0.1667, 0.1667])
+    """
+
+    algorithm = "shapley"
+
+    @property
+    def semivalue(self) -> ShapleySemivalue:
+        """Shapley: every coalition size has the same weight."""
+        return ShapleySemivalue()
+
+    def default_sampler(self) -> AntitheticPermutationSampler:
+        """Return the sampler to use when none is given."""
+        return AntitheticPermutationSampler()
