@@ -8,15 +8,17 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import numpy as np
 
-from dvl_core.digests import Undigestible, digest
-from dvl_core.errors import DataError, InvalidOptionError
+from dvl_core.digests import UndigestibleError, digest
+from dvl_core.errors import DataError
 from dvl_core.labels import (
     check_column,
     feature_names_of,
     numbered_groups,
     player_names,
+    player_numbers,
     row_names,
 )
+from dvl_core.splitting import split_rows
 from dvl_core.tabular import as_features, as_pandas, as_target, is_frame, take_rows
 
 if TYPE_CHECKING:
@@ -61,7 +63,7 @@ class Dataset:
     Examples
     --------
     >>> data = Dataset([[0.0], [1.0], [2.0]], [0, 1, 1], groups=["b", "a", "b"])
-    >>> len(data), data.n_rows, list(data.names)
+    >>> len(data), data.n_rows, data.names.tolist()
     (2, 3, ['b', 'a'])
     >>> data.drop_indices([1]).y
     array([0, 1])
@@ -97,11 +99,10 @@ class Dataset:
         return iter((self.x, self.y))
 
     def __repr__(self) -> str:
-        width = self.x.shape[1:] if len(self.x.shape) > 1 else ("object",)
-        features = f"{width[0]} features" if len(width) == 1 else f"features {width}"
-        players = "" if self.groups is None else f"{self.n_players} groups of "
-        kind = type(self.x).__name__
-        return f"Dataset({players}{self.n_rows} rows, {features} ({kind}), y {self.y.dtype})"
+        groups = "" if self.groups is None else f"{self.n_players} groups of "
+        shape = " x ".join(map(str, self.x.shape[1:])) or "object"
+        features = f"{shape} features ({type(self.x).__name__})"
+        return f"Dataset({groups}{self.n_rows} rows, {features}, y {self.y.dtype})"
 
     @property
     def indices(self) -> NDArray[np.int64]:
@@ -119,7 +120,7 @@ class Dataset:
         """
         try:
             return digest("Dataset", self.x, self.y, self.groups, self.feature_names)
-        except Undigestible as error:
+        except UndigestibleError as error:
             raise DataError(f"the content of the data cannot be digested: {error}") from error
 
     def rows(self, players: ArrayLike) -> NDArray[np.intp]:
@@ -141,7 +142,7 @@ class Dataset:
             if chosen.shape != (self.n_players,):
                 raise DataError(f"a mask of shape {chosen.shape} does not fit {len(self)} players")
             return np.flatnonzero(chosen if self.groups is None else chosen[self.groups])
-        numbers = self._checked(chosen)
+        numbers = player_numbers(chosen, len(self))
         if self.groups is None:
             return numbers
         by_group, ends = self._rows_by_group
@@ -154,24 +155,6 @@ class Dataset:
         sizes = np.bincount(self.groups, minlength=self.n_players)
         return np.argsort(self.groups, kind="stable"), np.concatenate([[0], np.cumsum(sizes)])
 
-    def _checked(self, indices: AnyArray) -> NDArray[np.intp]:
-        """Return numbers of players, or say what is wrong with them."""
-        numbers = np.atleast_1d(indices)
-        if numbers.size == 0:
-            return np.zeros(0, dtype=np.intp)
-        if numbers.ndim != 1 or numbers.dtype.kind not in "iu":
-            raise DataError(
-                f"players are given by whole numbers or a mask, got {numbers.dtype} of shape "
-                f"{numbers.shape}"
-            )
-        outside = numbers[(numbers < 0) | (numbers >= self.n_players)]
-        if len(outside):
-            raise DataError(f"no player {outside[0]}: they are numbered 0 to {len(self) - 1}")
-        unique, counts = np.unique(numbers, return_counts=True)
-        if len(unique) < len(numbers):
-            raise DataError(f"player {unique[counts > 1][0]} is given more than once")
-        return numbers.astype(np.intp)
-
     def select(self, indices: ArrayLike) -> Self:
         """Return the data of some players only.
 
@@ -183,7 +166,7 @@ class Dataset:
         Raises
         ------
         DataError
-            If a number is out of range or repeated, or nothing is left.
+            If a number is out of range or repeated, or nobody is left.
         """
         chosen = np.asarray(indices)
         rows = self.rows(chosen)
@@ -198,16 +181,13 @@ class Dataset:
         Parameters
         ----------
         indices : int array or bool array [n]
-            Numbers of the players to drop, or a mask of them.
-
-        Raises
-        ------
-        DataError
-            If a number is out of range or repeated, or nothing is left.
+            Numbers of the players to drop, or a mask of them; errors as for `select`.
         """
         chosen = np.asarray(indices)
-        kept = np.ones(self.n_players, dtype=bool)
-        kept[chosen if chosen.dtype == bool else self._checked(chosen)] = False
+        if chosen.dtype == bool:
+            return self.select(~chosen)
+        kept = np.ones(len(self), dtype=bool)
+        kept[player_numbers(chosen, len(self))] = False
         return self.select(kept)
 
     def _with_rows(self, rows: NDArray[np.intp], names: AnyArray | None = None) -> Self:
@@ -273,8 +253,7 @@ class Dataset:
         >>> len(train), len(test)
         (2, 2)
         """
-        whole = cls(x, y, groups=groups)
-        return whole._split(train_size, random_state, stratify)
+        return cls(x, y, groups=groups)._split(train_size, random_state, stratify)
 
     @classmethod
     def from_sklearn(
@@ -310,33 +289,16 @@ class Dataset:
             raise DataError(
                 "expected what sklearn.datasets.load_* returns, with `data` and `target`"
             ) from error
-        names = {key: bunch.get(key) for key in ("feature_names", "target_names")}
-        features = None if is_frame(x) else names["feature_names"]
-        whole = cls(x, y, feature_names=features, target_names=names["target_names"])
+        features = None if is_frame(x) else bunch.get("feature_names")
+        whole = cls(x, y, feature_names=features, target_names=bunch.get("target_names"))
         return whole._split(train_size, random_state, stratify)
 
     def _split(
         self, train_size: float, random_state: int | None, stratify: bool
     ) -> tuple[Self, Self]:
         """Return two data sets of disjoint rows."""
-        from sklearn.model_selection import train_test_split
-
-        n = self.n_rows
-        share = isinstance(train_size, float | np.floating)
-        if isinstance(train_size, bool) or not 0 < train_size < (1 if share else n):
-            raise InvalidOptionError(
-                f"train_size must be a share between 0 and 1 or a number of rows from 1 to {n - 1},"
-                f" got {train_size!r}"
-            )
-        try:
-            train, test = train_test_split(
-                np.arange(n),
-                train_size=train_size,
-                random_state=random_state,
-                stratify=self.y if stratify else None,
-            )
-        except ValueError as error:
-            raise DataError(f"{n} rows cannot be split: {error}") from error
+        labels = self.y if stratify else None
+        train, test = split_rows(self.n_rows, train_size, random_state, labels)
         return self._with_rows(train), self._with_rows(test)
 
     @classmethod

@@ -23,14 +23,14 @@ from scipy import sparse
 from dvl_core.installed import installed_version, source_of
 from dvl_core.tabular import is_frame
 
-__all__ = ["Undigestible", "digest"]
+__all__ = ["UndigestibleError", "digest"]
 
 CHUNK_BYTES = 1 << 24
 
 _IGNORED_MEMBERS = frozenset({"__annotate_func__", "__annotate__", "__dict__", "__weakref__"})
 
 
-class Undigestible(TypeError):
+class UndigestibleError(TypeError):
     """Something whose content cannot be told: a lock, an open file, a compiled stranger."""
 
 
@@ -45,7 +45,7 @@ def digest(*values: object) -> str:
 
     Raises
     ------
-    Undigestible
+    UndigestibleError
         If the content of something cannot be told.
 
     Examples
@@ -58,7 +58,7 @@ def digest(*values: object) -> str:
     try:
         return _Digester()(values).hex()
     except RecursionError as error:
-        raise Undigestible("it is nested too deeply") from error
+        raise UndigestibleError("it is nested too deeply") from error
 
 
 class _Digester:
@@ -123,8 +123,11 @@ class _Digester:
         shape = repr(value.shape).encode()
         if value.dtype.hasobject:
             return _hash("objects", shape, self._objects(value.ravel().tolist()))
-        kind = np.lib.format.dtype_to_descr(value.dtype)
-        return _hash("array", repr(kind).encode(), shape, *_chunks(value))
+        if value.dtype.names is not None:
+            # Field by field: the padding between them holds anything.
+            fields = {name: np.ascontiguousarray(value[name]) for name in value.dtype.names}
+            return _hash("record", shape, self(fields))
+        return _hash("array", value.dtype.str.encode(), shape, *_chunks(value))
 
     def _objects(self, items: list[object]) -> bytes:
         """Return the digest of many small objects; texts, the common case, in one piece."""
@@ -155,8 +158,7 @@ class _Digester:
         if isinstance(column.dtype, np.dtype):
             return _hash("column", kind, self._array(column.to_numpy()))
         gaps = column.isna().to_numpy()
-        items = [None if gap else item for gap, item in zip(gaps, column.tolist(), strict=True)]
-        filled = ["" if gap else item for gap, item in zip(gaps, items, strict=True)]
+        filled = ["" if gap else item for gap, item in zip(gaps, column.tolist(), strict=True)]
         return _hash("column", kind, gaps.tobytes(), self._objects(filled))
 
     def _estimator(self, value: Any) -> bytes:
@@ -179,10 +181,10 @@ class _Digester:
         reducer = copyreg.dispatch_table.get(type(value))
         try:
             parts = reducer(value) if reducer else value.__reduce_ex__(4)
-        except (MemoryError, Undigestible):
+        except (MemoryError, UndigestibleError):
             raise
         except Exception as error:
-            raise Undigestible(f"a {type(value).__name__} cannot be read: {error}") from error
+            raise UndigestibleError(f"a {type(value).__name__} cannot be read: {error}") from error
         if isinstance(parts, str):
             return self._global(value, parts)
         lists = [list(part) if isinstance(part, Iterator) else part for part in parts]
@@ -193,14 +195,14 @@ class _Digester:
         module = getattr(value, "__module__", None) or type(value).__module__
         version = installed_version(module)
         if version is None:
-            raise Undigestible(f"{module}.{name} is of no installed distribution")
+            raise UndigestibleError(f"{module}.{name} is of no installed distribution")
         return _hash("global", module.encode(), name.encode(), version.encode())
 
     def _module(self, value: types.ModuleType) -> bytes:
         version = installed_version(value.__name__)
         if version is not None:
             return _hash("module", value.__name__.encode(), version.encode())
-        return _hash("module", source_of(value, Undigestible))
+        return _hash("module", source_of(value, UndigestibleError))
 
     def _class(self, value: type) -> bytes:
         version = installed_version(value.__module__)
@@ -208,9 +210,7 @@ class _Digester:
             name = f"{value.__module__}.{value.__qualname__}:{version}"
             return _hash("class", name.encode())
         members = {
-            name: member
-            for name, member in vars(value).items()
-            if _is_content(name, member)
+            name: member for name, member in vars(value).items() if _is_content(name, member)
         }
         return self._parts("own class", [value.__qualname__, value.__bases__, members])
 
@@ -220,9 +220,7 @@ class _Digester:
             return self._global(value, value.__qualname__)
         # The globals of an installed module are told by its version.
         names = () if version is not None else _global_names(value.__code__)
-        scope = {
-            name: value.__globals__[name] for name in names if name in value.__globals__
-        }
+        scope = {name: value.__globals__[name] for name in names if name in value.__globals__}
         unknown = [n for n in names if n not in scope and not hasattr(builtins, n)]
         cells = [_cell_content(cell) for cell in value.__closure__ or ()]
         defaults = [value.__defaults__, value.__kwdefaults__]
@@ -304,7 +302,7 @@ def _chunks(value: np.ndarray[Any, Any]) -> Iterator[memoryview]:
     step = max(1, CHUNK_BYTES // row_bytes)
     for start in range(0, len(value), step):
         rows = np.ascontiguousarray(value[start : start + step])
-        yield memoryview(rows.view(np.uint8).reshape(-1) if rows.size else b"")
+        yield rows.view(np.uint8).reshape(-1).data if rows.size else memoryview(b"")
 
 
 def _cell_content(cell: types.CellType) -> object:
@@ -321,6 +319,8 @@ def _global_names(code: types.CodeType) -> list[str]:
         instruction.argval
         for instruction in dis.get_instructions(code)
         if instruction.opname in ("LOAD_GLOBAL", "LOAD_NAME")
+        # __name__ and __file__ say where code lies, not what it does.
+        and not instruction.argval.startswith("__")
     }
     for constant in code.co_consts:
         if isinstance(constant, types.CodeType):

@@ -197,24 +197,34 @@ class _Loop:
         state, backend = self.state, self.backend
         blocks = self.context.design.n_blocks
         queue = BlockQueue(state.next_block, blocks, backend.task_seconds, backend.n_workers)
-        results = backend.map(evaluate_blocks, self.context, iter(queue))
-        try:
-            for result in results:
-                queue.observe(result)
-                for block in result.blocks:
-                    self._record(block)
-                    state.fold(block)
-                    over = state.is_over()
-                    self._report(display, over)
-                    # Blocks after the one at which the rule says stop are discarded uncounted.
-                    if over:
-                        return
-                    if state.elapsed >= self._next_save:
-                        self._save()
-        finally:
-            close = getattr(results, "close", None)
-            if close is not None:
-                close()
+        while not state.stop_reason:
+            results = backend.map(evaluate_blocks, self.context, queue.wave())
+            try:
+                for result in results:
+                    queue.observe(result)
+                    if self._fold(result.blocks, display):
+                        break
+            finally:
+                close = getattr(results, "close", None)
+                if close is not None:
+                    close()
+
+    def _fold(self, blocks: list[Block], display: ProgressDisplay) -> bool:
+        """Fold the blocks of a task; return whether the run is over.
+
+        Blocks after the one at which the rule says stop are discarded uncounted.
+        """
+        state = self.state
+        for block in blocks:
+            self._record(block)
+            state.fold(block)
+            over = state.is_over()
+            self._report(display, over)
+            if over:
+                return True
+            if state.elapsed >= self._next_save:
+                self._save()
+        return False
 
     def _record(self, block: Block) -> None:
         """Put what a block computed into the store."""

@@ -1,4 +1,4 @@
-"""Names of players, groups and columns."""
+"""Names and numbers of players, groups and columns."""
 
 from __future__ import annotations
 
@@ -16,7 +16,14 @@ if TYPE_CHECKING:
 
     from dvl_core.protocols import AnyArray
 
-__all__ = ["check_column", "feature_names_of", "numbered_groups", "player_names", "row_names"]
+__all__ = [
+    "check_column",
+    "feature_names_of",
+    "numbered_groups",
+    "player_names",
+    "player_numbers",
+    "row_names",
+]
 
 
 def check_column(column: str, columns: list[str]) -> None:
@@ -79,3 +86,22 @@ def feature_names_of(names: Sequence[str] | None, x: Any) -> tuple[str, ...]:
     if is_frame(x):
         return tuple(map(str, x.columns))
     return tuple(f"x{i}" for i in range(width or 0))
+
+
+def player_numbers(indices: AnyArray, n_players: int) -> NDArray[np.intp]:
+    """Return numbers of players, or say what is wrong with them."""
+    numbers = np.atleast_1d(indices)
+    if numbers.size == 0:
+        return np.zeros(0, dtype=np.intp)
+    if numbers.ndim != 1 or numbers.dtype.kind not in "iu":
+        raise DataError(
+            f"players are given by whole numbers or a mask, got {numbers.dtype} of shape "
+            f"{numbers.shape}"
+        )
+    outside = numbers[(numbers < 0) | (numbers >= n_players)]
+    if len(outside):
+        raise DataError(f"no player {outside[0]}: they are numbered 0 to {n_players - 1}")
+    unique, counts = np.unique(numbers, return_counts=True)
+    if len(unique) < len(numbers):
+        raise DataError(f"player {unique[counts > 1][0]} is given more than once")
+    return numbers.astype(np.intp)

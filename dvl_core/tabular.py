@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any, TypeGuard
 
 import numpy as np
@@ -55,7 +56,8 @@ def own_copy(x: Any) -> Any:
 
 def is_frame(x: object) -> TypeGuard[pd.DataFrame]:
     """Return whether `x` is a pandas DataFrame, without importing pandas."""
-    return type(x).__module__.startswith("pandas.") and hasattr(x, "iloc") and hasattr(x, "columns")
+    pandas = sys.modules.get("pandas")
+    return pandas is not None and isinstance(x, pandas.DataFrame)
 
 
 def as_pandas(frame: Any) -> Any:
@@ -77,7 +79,7 @@ def _pandas_column(series: Any) -> Any:
 
     kind = str(series.dtype)
     if kind.startswith("Enum"):
-        return pd.Categorical(series.to_list(), categories=series.cat.get_categories().to_list())
+        return pd.Categorical(series.to_list(), categories=series.dtype.categories.to_list())
     if kind.startswith("Categorical"):
         return pd.Categorical(series.to_list())
     if kind.startswith("Decimal"):
@@ -99,11 +101,16 @@ def as_features(x: Any) -> Any:
         if len(repeated):
             raise DataError(f"the frame has more than one column named {repeated[0]!r}; rename one")
     elif sparse.issparse(x):
-        x = x.tocsr()
+        x = _csr(x)
     elif not isinstance(x, np.ndarray):
         x = _array_of_rows(x)
     _check_features(x)
     return x
+
+
+def _csr(x: Any) -> Any:
+    """Return a sparse matrix in the format whose rows are at hand."""
+    return x.tocsr()
 
 
 def _check_features(x: Any) -> None:

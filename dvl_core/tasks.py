@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["Block", "BlockQueue", "Context", "TaskResult", "evaluate_anchors", "evaluate_blocks"]
 
 MOST_BLOCKS_A_TASK = 4096
+TASKS_OUT_PER_WORKER = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,11 +136,13 @@ class BlockQueue:
     """Hands out ranges of block numbers, each about as long as the backend wants tasks to be.
 
     How blocks are grouped does not touch the results: a block is evaluated and folded alone.
+    A backend may take tasks faster than their results are folded; the queue therefore ends a
+    *wave* when too many are out, and the caller starts the next one when they have come back.
 
     Parameters
     ----------
-    start : int
-        First block.
+    next_block : int
+        First block to hand out.
     stop : int, optional
         One past the last block; None if there is no end.
     task_seconds : float
@@ -148,25 +151,31 @@ class BlockQueue:
         Workers to share the blocks, if their number is finite.
     """
 
-    start: int
+    next_block: int
     stop: int | None
     task_seconds: float
     n_workers: int
+    _size: int = field(default=1, init=False)
+    _tasks_out: int = field(default=0, init=False)
     _seconds_per_block: float | None = field(default=None, init=False)
 
     def observe(self, result: TaskResult) -> None:
-        """Learn how long blocks take."""
+        """Learn that a task came back, and how long its blocks took."""
+        self._tasks_out -= 1
         self._seconds_per_block = result.seconds / max(len(result.blocks), 1)
 
-    def __iter__(self) -> Iterator[range]:
+    def wave(self) -> Iterator[range]:
         """Yield ranges of block numbers; consumed lazily, possibly in another thread."""
-        number, size = self.start, 1
-        while self.stop is None or number < self.stop:
+        while self._tasks_out < TASKS_OUT_PER_WORKER * self.n_workers:
+            if self.next_block == self.stop:
+                return
+            start = self.next_block
             # At most doubling: one fast block must not make a task of thousands of slow ones.
-            size = min(self._wanted_size(number), 2 * size)
-            end = number + size if self.stop is None else min(number + size, self.stop)
-            yield range(number, end)
-            number = end
+            self._size = min(self._wanted_size(start), 2 * self._size)
+            end = start + self._size
+            self.next_block = end if self.stop is None else min(end, self.stop)
+            self._tasks_out += 1
+            yield range(start, self.next_block)
 
     def _wanted_size(self, number: int) -> int:
         """Return how many blocks the next task should have."""

@@ -13,16 +13,10 @@ from pathlib import Path
 import joblib
 import numpy as np
 import pytest
-from dvl_banzhaf import DataBanzhafValuation
-from dvl_shapley import (
-    AntitheticPermutationSampler,
-    DataShapleyValuation,
-    PermutationSampler,
-    TruncatedPermutationSampler,
-)
 from sklearn.datasets import make_classification
 from sklearn.linear_model import LogisticRegression
 
+from dvl_banzhaf import DataBanzhafValuation
 from dvl_core import tasks
 from dvl_core.backends import JoblibBackend, SerialBackend
 from dvl_core.data import Dataset
@@ -35,6 +29,12 @@ from dvl_core.scorers import SupervisedScorer
 from dvl_core.stopping import MaxEvaluations, MaxUpdates, MinUpdates, RankCorrelation
 from dvl_core.stores import DiskStore, MemoryStore
 from dvl_core.utilities import ModelUtility
+from dvl_shapley import (
+    AntitheticPermutationSampler,
+    DataShapleyValuation,
+    PermutationSampler,
+    TruncatedPermutationSampler,
+)
 
 WEIGHTS = np.random.default_rng(0).normal(size=(12, 12))
 

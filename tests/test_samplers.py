@@ -6,15 +6,10 @@ import warnings
 
 import numpy as np
 import pytest
-from dvl_banzhaf import MSRSampler
-from dvl_shapley import (
-    AntitheticPermutationSampler,
-    PermutationSampler,
-    TruncatedPermutationSampler,
-)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dvl_banzhaf import MSRSampler
 from dvl_core import engine
 from dvl_core.errors import DvlWarning, InvalidOptionError, UnsupportedSemivalueError
 from dvl_core.games import RandomGame, exact_values
@@ -35,6 +30,11 @@ from dvl_core.semivalues import (
     SizeLawSemivalue,
 )
 from dvl_core.stopping import MaxEvaluations, MaxUpdates, StoppingRule
+from dvl_shapley import (
+    AntitheticPermutationSampler,
+    PermutationSampler,
+    TruncatedPermutationSampler,
+)
 
 EXACT = [DeterministicUniformSampler(), DeterministicPermutationSampler()]
 DRAWN = [
@@ -73,9 +73,7 @@ def value(
 @pytest.mark.parametrize("semivalue", SEMIVALUES, ids=name)
 @settings(max_examples=10, deadline=None)
 @given(n=st.integers(1, 5), seed=st.integers(0, 10**6))
-def test_enumerations_are_exact(
-    sampler: Sampler, semivalue: Semivalue, n: int, seed: int
-) -> None:
+def test_enumerations_are_exact(sampler: Sampler, semivalue: Semivalue, n: int, seed: int) -> None:
     game = RandomGame(n, seed)
     result = value(game, sampler, semivalue, None, seed)
     np.testing.assert_allclose(result.values, exact_values(game, semivalue), atol=1e-12)

@@ -55,9 +55,7 @@ def test_beta_law_by_the_integral_definition() -> None:
     density /= (density * weights).sum()
     binomials = np.array([1, 5, 10, 10, 5, 1])
     k = np.arange(n)
-    expected = [
-        (weights * density * binomials[j] * t**j * (1 - t) ** (n - 1 - j)).sum() for j in k
-    ]
+    expected = [(weights * density * binomials[j] * t**j * (1 - t) ** (n - 1 - j)).sum() for j in k]
     np.testing.assert_allclose(BetaSemivalue(alpha, beta).size_law(n), expected, rtol=1e-10)
 
 

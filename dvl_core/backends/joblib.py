@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -66,9 +67,13 @@ class JoblibBackend:
         )
         results = parallel(call(shared, task) for task in tasks)
         try:
-            yield from results
+            # The chain keeps `yield from` from closing joblib's generator before it is silenced.
+            yield from itertools.chain(results)
         finally:
-            results.close()
+            # Stopping early is what this is for: joblib need not advise against it.
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", UserWarning)
+                results.close()
 
     def _streams(self) -> bool:
         """Whether the joblib backend can hand out results one by one."""

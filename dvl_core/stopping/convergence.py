@@ -56,7 +56,7 @@ class HistoryDeviation(StoppingRule):
     """Stop when the values have moved little, relative to their size, over the last updates.
 
     Compares the values v now with those w of `n_steps` updates ago (Ghorbani & Zou 2019, app. A):
-    the mean over players of \\|v - w\\| / \\|v\\| must fall below `rtol`. Players whose value is zero
+    the mean over players of abs(v - w) / abs(v) must fall below `rtol`. Players whose value is zero
     now and was zero then count as still.
 
     Parameters

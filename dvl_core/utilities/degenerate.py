@@ -1,0 +1,99 @@
+"""Tells, after a fit failed, a coalition too poor to learn from from a true error.
+
+A coalition is never second-guessed before the model has refused it: models that can learn from one
+class, or one row, do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from sklearn.base import is_classifier, is_regressor
+from sklearn.utils.multiclass import type_of_target
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from dvl_core.protocols import AnyArray
+
+    Rows = NDArray[np.intp]
+
+__all__ = ["Diagnosis", "predicts_labels"]
+
+
+def predicts_labels(model: Any, y: AnyArray) -> bool:
+    """Return whether the target is a label: as the model says, else as the values look."""
+    if hasattr(model, "__sklearn_tags__") or hasattr(model, "_estimator_type"):
+        if is_classifier(model):
+            return y.ndim == 1
+        if is_regressor(model):
+            return False
+    return type_of_target(y) in ("binary", "multiclass")
+
+
+@dataclass
+class Diagnosis:
+    """Tells degenerate coalitions from errors, for one model on one training set.
+
+    Parameters
+    ----------
+    y : array [n_rows] or [n_rows, t]
+        Target of the training data.
+    labelled : bool
+        Whether it holds classes.
+    attempt : callable
+        Fits and scores on the given rows; raises if it cannot.
+    """
+
+    y: AnyArray
+    labelled: bool
+    attempt: Callable[[Rows], float]
+    _works: dict[int, bool] = field(default_factory=dict, repr=False)
+
+    def excuse(self, rows: Rows) -> str | None:
+        """Return why these rows are too poor for the model; None if they are not to blame.
+
+        Parameters
+        ----------
+        rows : int array [m]
+            Rows on which the model failed.
+        """
+        if not self.works_on_all():
+            return None
+        if self.labelled and self._lacks_classes(rows):
+            return "a class is absent or has a single row"
+        if not self._works_on(len(rows)):
+            return f"{len(rows)} rows are too few"
+        return None
+
+    def works_on_all(self) -> bool:
+        """Return whether the model works on all the training data."""
+        return self._works_on(len(self.y))
+
+    def _works_on(self, m: int) -> bool:
+        """Return whether the model works on `m` rows that stand for the training data."""
+        if m not in self._works:
+            try:
+                self.attempt(_spread_rows(self.y, m))
+            except MemoryError:
+                raise
+            except Exception:
+                self._works[m] = False
+            else:
+                self._works[m] = True
+        return self._works[m]
+
+    def _lacks_classes(self, rows: Rows) -> bool:
+        """Return whether a class of the training data is absent, or there in one row only."""
+        _, counts = np.unique(self.y[rows], return_counts=True)
+        return bool(len(counts) < len(np.unique(self.y)) or counts.min() < 2)
+
+
+def _spread_rows(y: AnyArray, m: int) -> Rows:
+    """Return `m` rows, in order, spread evenly over the sorted target: stratified, no chance."""
+    n = len(y)
+    order = np.arange(n) if y.ndim > 1 else np.argsort(y, kind="stable")
+    return np.sort(order[((np.arange(m) + 0.5) * n / m).astype(np.intp)])
