@@ -201,9 +201,12 @@ class _Loop:
             results = backend.map(evaluate_blocks, self.context, queue.wave())
             try:
                 for result in results:
-                    queue.observe(result)
-                    if self._fold(result.blocks, display):
-                        break
+                    # Once the run is over, what is still under way is waited for and discarded:
+                    # workers that are left to finish can serve the next run.
+                    if not state.stop_reason:
+                        queue.observe(result)
+                        if self._fold(result.blocks, display):
+                            queue.close()
             finally:
                 close = getattr(results, "close", None)
                 if close is not None:

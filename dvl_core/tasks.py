@@ -164,6 +164,10 @@ class BlockQueue:
         self._tasks_out -= 1
         self._seconds_per_block = result.seconds / max(len(result.blocks), 1)
 
+    def close(self) -> None:
+        """Hand out nothing more."""
+        self.stop = self.next_block
+
     def wave(self) -> Iterator[range]:
         """Yield ranges of block numbers; consumed lazily, possibly in another thread."""
         while self._tasks_out < TASKS_OUT_PER_WORKER * self.n_workers:

@@ -21,12 +21,13 @@ from dvl_core.errors import (
     UnsupportedSemivalueError,
 )
 from dvl_core.options import Described
+from dvl_core.protocols import Sampler, Utility
 from dvl_core.seeds import resolve_seed
 from dvl_core.stopping import MaxEvaluations, StoppingRule
 
 if TYPE_CHECKING:
     from dvl_core.data import Dataset
-    from dvl_core.protocols import Backend, Design, Sampler, Semivalue, Store, Utility
+    from dvl_core.protocols import Backend, Design, Semivalue, Store
     from dvl_core.result import ValuationResult
 
 __all__ = ["OneShotValuation", "SemivalueValuation"]
@@ -107,10 +108,11 @@ class SemivalueValuation(_Fitted, ABC):
         progress: bool = False,
         checkpoint: str | os.PathLike[str] | None = None,
     ) -> None:
-        if stopping is not None and not isinstance(stopping, StoppingRule):
-            raise InvalidOptionError(
-                f"stopping must be a stopping rule such as MaxUpdates(100), got {stopping!r}"
-            )
+        _check_part("utility", utility, Utility, "ModelUtility(model, scorer)")
+        if sampler is not None:
+            _check_part("sampler", sampler, Sampler, "LOOSampler()")
+        if stopping is not None:
+            _check_part("stopping", stopping, StoppingRule, "MaxUpdates(100)")
         self.utility = utility
         self.sampler = sampler
         self.stopping = stopping
@@ -230,6 +232,12 @@ class OneShotValuation(_Fitted, ABC):
             algorithm=self.algorithm,
             names=train.names,
         )
+
+
+def _check_part(name: str, part: object, protocol: type, example: str) -> None:
+    """Raise unless `part` is an object that satisfies `protocol`."""
+    if isinstance(part, type) or not isinstance(part, protocol):
+        raise InvalidOptionError(f"{name} must be an object such as {example}, got {part!r}")
 
 
 def _samplers_for(n_players: int, semivalue: Semivalue) -> list[str]:

@@ -52,7 +52,6 @@ def load(path: Path, source: str) -> types.ModuleType:
 
 
 def function(tmp_path: Path, source: str, name: str = "score") -> str | None:
-    tmp_path.joinpath("mine.py").unlink(missing_ok=True)
     number = len(list(tmp_path.glob("mine_*.py")))
     return fingerprint_function(getattr(load(tmp_path / f"mine_{number}.py", source), name))
 
@@ -124,12 +123,10 @@ def test_equal_content_whatever_the_order_and_identity(value: object) -> None:
     assert digest(value) == digest(rebuilt(value))
 
 
-@given(hnp.arrays(hnp.scalar_dtypes(), hnp.array_shapes(min_dims=0, max_dims=3, min_side=0)))
+@given(hnp.arrays(hnp.scalar_dtypes(), hnp.array_shapes(max_dims=3, min_side=0)))
 def test_layout_of_arrays_does_not_count(array: np.ndarray) -> None:
     assert digest(array) == digest(np.asfortranarray(array).copy(order="K"))
-    if array.ndim:
-        doubled = np.repeat(array, 2, axis=0)
-        assert digest(doubled[::2]) == digest(array)
+    assert digest(np.repeat(array, 2, axis=0)[::2]) == digest(array)
 
 
 def test_padding_of_records_does_not_count() -> None:

@@ -316,7 +316,7 @@ def test_what_is_never_caught(on_error: str, error: BaseException) -> None:
 
 
 def _raising(error: BaseException) -> object:
-    def fit(x: object, y: object) -> None:
+    def fit(*data: object) -> None:
         raise error
 
     return fit

@@ -79,14 +79,25 @@ def test_a_refused_sampler_is_told_what_would_do() -> None:
         trained.append(len(coalitions))
         return coalitions.sum(axis=1).astype(float)
 
-    with pytest.raises(UnsupportedSemivalueError, match="these would do: .*antithetic-permutation"):
+    with pytest.raises(
+        UnsupportedSemivalueError, match=r"these would do: .*antithetic-permutation"
+    ):
         DataShapleyValuation(FunctionGame(5, game), LOOSampler(), MaxUpdates(1)).fit()
     assert not trained
 
 
-def test_a_stopping_rule_must_be_one() -> None:
-    with pytest.raises(InvalidOptionError, match="stopping rule"):
-        DataShapleyValuation(SizeGame(3), None, 100)
+@pytest.mark.parametrize(
+    ("arguments", "culprit"),
+    [
+        ((SizeGame(3), None, 100), "stopping"),
+        ((SizeGame(3), PermutationSampler), "sampler"),
+        ((SizeGame(3), "permutation"), "sampler"),
+        ((LogisticRegression(),), "utility"),
+    ],
+)
+def test_parts_of_the_wrong_kind_are_named(arguments: tuple[object, ...], culprit: str) -> None:
+    with pytest.raises(InvalidOptionError, match=f"{culprit} must be an object such as"):
+        DataShapleyValuation(*arguments)
 
 
 @pytest.mark.parametrize("seed", [-1, 1.5, "a", True])

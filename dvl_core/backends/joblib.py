@@ -63,7 +63,8 @@ class JoblibBackend:
             backend=self.backend,
             return_as="generator",
             batch_size=1,
-            pre_dispatch="2 * n_jobs",
+            # One task in reserve keeps workers busy; more would be waited for at every stop.
+            pre_dispatch="n_jobs + 1",
         )
         results = parallel(call(shared, task) for task in tasks)
         try:

@@ -1,4 +1,4 @@
-"""Tells, after a fit failed, a coalition too poor to learn from from a true error.
+"""Whether a fit failed because the coalition is too poor to learn from, or for another reason.
 
 A coalition is never second-guessed before the model has refused it: models that can learn from one
 class, or one row, do.
@@ -53,8 +53,11 @@ class Diagnosis:
     attempt: Callable[[Rows], float]
     _works: dict[int, bool] = field(default_factory=dict, repr=False)
 
-    def excuse(self, rows: Rows) -> str | None:
-        """Return why these rows are too poor for the model; None if they are not to blame.
+    def excuses(self, rows: Rows) -> bool:
+        """Return whether these rows, on which the model failed, are too poor for it.
+
+        They are if the model works on all the training data, and they lack a class, or have one in
+        a single row, or as many other rows fail as well.
 
         Parameters
         ----------
@@ -62,12 +65,10 @@ class Diagnosis:
             Rows on which the model failed.
         """
         if not self.works_on_all():
-            return None
+            return False
         if self.labelled and self._lacks_classes(rows):
-            return "a class is absent or has a single row"
-        if not self._works_on(len(rows)):
-            return f"{len(rows)} rows are too few"
-        return None
+            return True
+        return not self._works_on(len(rows))
 
     def works_on_all(self) -> bool:
         """Return whether the model works on all the training data."""

@@ -257,7 +257,7 @@ class ModelUtility:
         """Return if the default may stand in for the value, else raise what stops the run."""
         if self.on_error == "score":
             return
-        if self.on_error == "default" and self._diagnosis.excuse(rows) is not None:
+        if self.on_error == "default" and self._diagnosis.excuses(rows):
             return
         raise UtilityError(self._message(coalition, error)) from error
 
