@@ -22,7 +22,7 @@ from dvl_core.files import atomic_write
 if TYPE_CHECKING:
     from dvl_core.protocols import AnyArray
 
-__all__ = ["Checkpoint", "load_checkpoint", "save_checkpoint"]
+__all__ = ["Checkpoint", "load_checkpoint", "save_checkpoint", "saved_seed"]
 
 FORMAT = "dvl-checkpoint-1"
 
@@ -79,6 +79,29 @@ def load_checkpoint(path: str | os.PathLike[str], identity: Mapping[str, Any]) -
     CheckpointError
         If the file is no checkpoint, is damaged, or belongs to a run with another `identity`.
     """
+    saved = _read(path)
+    if saved is None:
+        return None
+    # Through JSON and back: tuples become lists on both sides.
+    expected = json.loads(json.dumps(dict(identity)))
+    found = saved.identity
+    if found != expected:
+        differing = sorted(k for k in {*found, *expected} if found.get(k) != expected.get(k))
+        raise CheckpointError(
+            f"the checkpoint {os.fspath(path)!r} belongs to another run: {', '.join(differing)} "
+            f"differ; delete it or choose another path"
+        )
+    return saved
+
+
+def saved_seed(path: str | os.PathLike[str]) -> int | None:
+    """Return the seed of the run that left a checkpoint at `path`, or None if there is none."""
+    saved = _read(path)
+    return None if saved is None else int(saved.identity["seed"])
+
+
+def _read(path: str | os.PathLike[str]) -> Checkpoint | None:
+    """Return what is at `path`, whatever run it belongs to."""
     if not Path(path).exists():
         return None
     try:
@@ -87,17 +110,9 @@ def load_checkpoint(path: str | os.PathLike[str], identity: Mapping[str, Any]) -
         header = json.loads(bytes(arrays.pop("header")))
         if header["format"] != FORMAT:
             raise ValueError(f"format {header['format']!r}")
-        saved, counters = header["identity"], header["counters"]
+        identity, counters = header["identity"], header["counters"]
     except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
         raise CheckpointError(
             f"{os.fspath(path)!r} is not a readable checkpoint ({error}); delete it to start anew"
         ) from error
-    # Through JSON and back: tuples become lists on both sides.
-    expected = json.loads(json.dumps(dict(identity)))
-    if saved != expected:
-        differing = sorted(k for k in {*saved, *expected} if saved.get(k) != expected.get(k))
-        raise CheckpointError(
-            f"the checkpoint {os.fspath(path)!r} belongs to another run: {', '.join(differing)} "
-            f"differ; delete it or choose another path"
-        )
-    return Checkpoint(saved, counters, {key.removeprefix("a."): a for key, a in arrays.items()})
+    return Checkpoint(identity, counters, {k.removeprefix("a."): a for k, a in arrays.items()})

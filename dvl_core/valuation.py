@@ -12,6 +12,7 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, Self
 
 from dvl_core import engine
+from dvl_core.checkpoint import saved_seed
 from dvl_core.errors import (
     DataError,
     DvlWarning,
@@ -82,7 +83,7 @@ class SemivalueValuation(_Fitted, ABC):
     stopping : StoppingRule, optional
         None: a default budget of 50 evaluations per player, at least 1,000, which is announced.
     seed : int, optional
-        Decides all randomness; None: a fresh one, kept in the result.
+        Decides all randomness; None: a fresh one, kept in the result and in the checkpoint.
     backend : Backend, optional
         Where evaluations run; None: the active ``joblib.parallel_config`` if there is one.
     store : Store, optional
@@ -157,7 +158,7 @@ class SemivalueValuation(_Fitted, ABC):
         return self._run(
             design,
             utility,
-            seed=resolve_seed(self.seed),
+            seed=_seed(self.seed, self.checkpoint),
             stopping=self.stopping or self._default_stopping(design),
             backend=self.backend,
             store=self.store if self.store is not None else getattr(utility, "store", None),
@@ -221,7 +222,7 @@ class OneShotValuation(_Fitted, ABC):
         """
         if train is None:
             raise DataError(f"{type(self).__name__} needs the training data: call fit(train)")
-        seed = resolve_seed(self.seed)
+        seed = _seed(self.seed, self.checkpoint)
         return self._run(
             self.design(train, seed),
             None,
@@ -232,6 +233,13 @@ class OneShotValuation(_Fitted, ABC):
             algorithm=self.algorithm,
             names=train.names,
         )
+
+
+def _seed(seed: int | None, checkpoint: str | os.PathLike[str] | None) -> int:
+    """Return the seed of a run: as given, else that of the run to resume, else a fresh one."""
+    if seed is None and checkpoint is not None:
+        seed = saved_seed(checkpoint)
+    return resolve_seed(seed)
 
 
 def _check_part(name: str, part: object, protocol: type, example: str) -> None:

@@ -151,6 +151,14 @@ def test_a_finished_run_returns_at_once(tmp_path: Path) -> None:
     assert same_bits(first, valuation.fit().result)
 
 
+def test_a_fresh_seed_is_resumed_with_its_checkpoint(tmp_path: Path) -> None:
+    path = tmp_path / "state.npz"
+    first = game_valuation(seed=None, stopping=MaxUpdates(20), checkpoint=path).fit().result
+    resumed = game_valuation(seed=None, stopping=MaxUpdates(40), checkpoint=path).fit().result
+    assert resumed.seed == first.seed
+    assert same_bits(resumed, game_valuation(seed=first.seed, stopping=MaxUpdates(40)).fit().result)
+
+
 @pytest.mark.parametrize(
     ("options", "culprit"),
     [({"seed": 6}, "seed"), ({"sampler": AntitheticPermutationSampler()}, "design")],
