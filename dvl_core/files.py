@@ -42,7 +42,10 @@ def atomic_write(path: str | os.PathLike[str], mode: str = "wb") -> Iterator[IO[
             stream.flush()
             os.fsync(stream.fileno())
         os.replace(name, target)
-    except BaseException:
+    except BaseException as error:
+        if isinstance(error, OSError) and error.filename is None:
+            # A full disk is reported without a name; the reader wants to know which file.
+            error.filename = str(target)
         with contextlib.suppress(FileNotFoundError):
             os.unlink(name)
         raise

@@ -5,7 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-__all__ = ["KNOWN_PLUGINS", "install_hint"]
+__all__ = ["DEFAULT_METHOD", "DEFAULT_ROW_METHOD", "KNOWN_PLUGINS", "install_hint"]
+
+DEFAULT_METHOD = "shapley"
+"""What the command line uses when the user names a model, groups or a budget but no method."""
+
+DEFAULT_ROW_METHOD = "data-oob"
+"""What it uses when the user names nothing: seconds, and the best at finding wrong labels."""
 
 KNOWN_PLUGINS: Mapping[tuple[str, str], str] = MappingProxyType(
     {

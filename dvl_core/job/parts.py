@@ -1,0 +1,224 @@
+"""From the words of the command line to the parts of a valuation."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Sequence
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from dvl_core.errors import InvalidOptionError
+
+if TYPE_CHECKING:
+    from dvl_core.protocols import Backend, Store
+    from dvl_core.stopping import StoppingRule
+
+__all__ = [
+    "backend_from",
+    "default_model",
+    "is_classification",
+    "known_scorer",
+    "model_from",
+    "option_pairs",
+    "stopping_from",
+    "store_from",
+]
+
+MOST_CLASSES = 20
+
+
+def model_from(target: str, options: str | None) -> Any:
+    """Return the model that ``module:Class`` and JSON options describe.
+
+    Raises
+    ------
+    InvalidOptionError
+        If there is no such module or class, the options are no JSON object, or do not fit.
+    """
+    module_name, separator, class_name = target.replace(":", " ").partition(" ")
+    if not separator:
+        module_name, _, class_name = target.rpartition(".")
+    if not module_name or not class_name:
+        raise InvalidOptionError(f"--model must be MODULE:CLASS, got {target!r}")
+    try:
+        module = import_module(module_name)
+    except ImportError as error:
+        raise InvalidOptionError(f"--model: cannot import {module_name!r}: {error}") from error
+    if not hasattr(module, class_name):
+        raise InvalidOptionError(
+            f"--model: module {module_name!r} has no {class_name!r}"
+            + _guess(class_name, [name for name in dir(module) if name[0].isupper()])
+        )
+    keywords = _json_object(options)
+    try:
+        return getattr(module, class_name)(**keywords)
+    except (TypeError, ValueError) as error:
+        raise InvalidOptionError(f"--model-options do not fit {class_name}: {error}") from error
+
+
+def _json_object(text: str | None) -> dict[str, Any]:
+    """Return the JSON object in `text`; empty for None."""
+    if text is None:
+        return {}
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise InvalidOptionError(f"--model-options is no valid JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise InvalidOptionError(f'--model-options must be a JSON object like {{"C": 1}}: {text}')
+    return value
+
+
+def is_classification(y: Any, model: Any, scorer: str | None) -> bool:
+    """Decide whether the target is a class: by the model, else the scorer, else the values.
+
+    Numbers are classes if they are whole and at most 20 different ones occur.
+    """
+    import numpy as np
+    from sklearn.base import is_classifier, is_regressor
+    from sklearn.metrics import get_scorer
+
+    if model is not None and is_classifier(model):
+        return True
+    if model is not None and is_regressor(model):
+        return False
+    if scorer is not None:
+        metric = getattr(get_scorer(scorer), "_score_func", None)
+        module = str(getattr(metric, "__module__", ""))
+        if module.endswith("_regression"):
+            return False
+        if module.endswith(("_classification", "_ranking")):
+            return True
+    values = np.asarray(y)
+    if values.dtype.kind not in "iuf":
+        return True
+    whole = bool(np.all(values == np.round(values)))
+    return whole and len(np.unique(values)) <= MOST_CLASSES
+
+
+def default_model(classification: bool) -> Any:
+    """Return the model whose score rows are judged by when the user names none."""
+    from sklearn.linear_model import LogisticRegression, Ridge
+
+    return LogisticRegression(max_iter=1000) if classification else Ridge()
+
+
+def stopping_from(rules: Sequence[str], budget: int | None) -> StoppingRule | None:
+    """Return the rules ``NAME=VALUE`` and the budget of evaluations, joined by "or".
+
+    Raises
+    ------
+    InvalidOptionError
+        If a rule is unknown or its value is no number.
+    """
+    from dvl_core import stopping
+
+    known = {
+        _kebab(name): getattr(stopping, name)
+        for name in stopping.__all__
+        if name not in ("Progress", "StoppingRule", "Verdict", "NoStopping")
+    }
+    made = [] if budget is None else [stopping.MaxEvaluations(budget)]
+    for text in rules:
+        name, separator, value = text.partition("=")
+        key = _kebab(name.strip())
+        if key not in known:
+            raise InvalidOptionError(f"--stop: there is no rule {name!r}{_guess(key, known)}")
+        try:
+            number = float(value) if separator else None
+        except ValueError:
+            number = None
+        if number is None:
+            raise InvalidOptionError(f"--stop: write {key}=NUMBER, got {text!r}")
+        whole = number.is_integer() and key not in ("absolute-standard-error", "max-time")
+        # The first parameter of a rule is the one that has no better default.
+        first = {"history-deviation": "rtol"}.get(key)
+        argument = int(number) if whole else number
+        made.append(known[key](**{first: number}) if first else known[key](argument))
+    rule = made[0] if made else None
+    for other in made[1:]:
+        rule = rule | other if rule is not None else other
+    return rule
+
+
+def backend_from(name: str | None, n_jobs: int | None) -> Backend | None:
+    """Return the backend of that name with that many workers; joblib if only workers are given."""
+    from dvl_core import registry
+    from dvl_core.options import options_of
+
+    if name is None and n_jobs is None:
+        return None
+    chosen = name or "joblib"
+    options = {}
+    if n_jobs is not None:
+        taken = {option.name for option in options_of(registry.get("backend", chosen))}
+        if "n_jobs" not in taken:
+            raise InvalidOptionError(f"--n-jobs: backend {chosen!r} has no option n_jobs")
+        options["n_jobs"] = n_jobs
+    backend: Backend = registry.create("backend", chosen, **options)
+    return backend
+
+
+def store_from(spec: str | None) -> Store | None:
+    """Return the store that ``name``, ``name:rest`` or ``name://rest`` describes.
+
+    What follows the name is the first argument of the store's constructor: a path, servers, a URL.
+    """
+    from dvl_core import registry
+    from dvl_core.options import options_of
+
+    if spec is None:
+        return None
+    name, _, rest = spec.partition(":")
+    rest = rest.removeprefix("//")
+    if not rest:
+        store: Store = registry.create("store", name)
+        return store
+    options = options_of(registry.get("store", name))
+    if not options:
+        raise InvalidOptionError(f"--store: {name!r} takes nothing after its name, got {rest!r}")
+    store = registry.create("store", name, **{options[0].name: rest})
+    return store
+
+
+def known_scorer(name: str) -> str:
+    """Return `name` if scikit-learn has such a scorer, else raise with the closest one."""
+    from sklearn.metrics import get_scorer_names
+
+    if name not in get_scorer_names():
+        guess = _guess(name, get_scorer_names())
+        raise InvalidOptionError(f"--scorer: scikit-learn has no scorer {name!r}{guess}")
+    return name
+
+
+def _kebab(name: str) -> str:
+    """Return a class name or a phrase in lower case with dashes."""
+    dashed = "".join(f"-{c.lower()}" if c.isupper() else c for c in name).lstrip("-")
+    return dashed.replace("_", "-")
+
+
+def _guess(name: str, known: Any) -> str:
+    """Return a hint at the closest known name, or at all if they are few."""
+    names = list(known)
+    close = difflib.get_close_matches(name, names, n=1)
+    if close:
+        return f"; did you mean {close[0]!r}?"
+    return f"; there are {', '.join(names)}" if len(names) <= 12 else ""
+
+
+def option_pairs(texts: Sequence[str]) -> list[tuple[str, str]]:
+    """Return the names and values of ``NAME=VALUE`` texts.
+
+    Raises
+    ------
+    InvalidOptionError
+        If one has no equals sign.
+    """
+    pairs = []
+    for text in texts:
+        name, separator, value = text.partition("=")
+        if not separator:
+            raise InvalidOptionError(f"--option must be NAME=VALUE, got {text!r}")
+        pairs.append((name.strip(), value))
+    return pairs

@@ -1,0 +1,349 @@
+"""The job itself: prepare, value, write; or go on, or return what is there."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shlex
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dvl_core import registry
+from dvl_core.errors import DvlWarning, InvalidOptionError, RunInterrupted
+from dvl_core.job import parts
+from dvl_core.job.data import JobData, prepare
+from dvl_core.job.outputs import OutputFolder, versions, worst_rows
+from dvl_core.job.tables import file_digest, read_table, selected
+from dvl_core.known_plugins import DEFAULT_METHOD, DEFAULT_ROW_METHOD
+from dvl_core.options import options_of, parse_option, select_parts
+from dvl_core.report import removal_curve, write_report
+from dvl_core.result import ValuationResult
+from dvl_core.scorers import SupervisedScorer
+from dvl_core.utilities import ModelUtility
+
+__all__ = ["Outcome", "ValueJob", "run_job"]
+
+DEFAULT_EVALUATIONS_PER_PLAYER = 50
+LEAST_DEFAULT_EVALUATIONS = 1000
+WHERE_AND_HOW = ("out", "overwrite", "backend", "n_jobs", "store", "data", "test")
+"""Fields that do not change the values; files count by their content."""
+
+
+@dataclass(frozen=True)
+class ValueJob:
+    """What ``dvl value`` was asked to do; the fields are its options."""
+
+    data: Path
+    target: str
+    out: Path
+    test: Path | None = None
+    test_size: float = 0.2
+    model: str | None = None
+    model_options: str | None = None
+    method: str | None = None
+    options: tuple[str, ...] = ()
+    scorer: str | None = None
+    budget: int | None = None
+    seed: int = 0
+    backend: str | None = None
+    n_jobs: int | None = None
+    group_by: str | None = None
+    where: str | None = None
+    drop: tuple[str, ...] = ()
+    sampler: str | None = None
+    stop: tuple[str, ...] = ()
+    store: str | None = None
+    overwrite: bool = False
+
+    @property
+    def chosen_method(self) -> str:
+        """The method asked for, else the one that suits what else was asked for."""
+        if self.method is not None:
+            return self.method
+        asks_for_utility = any(
+            (self.model, self.group_by, self.sampler, self.stop, self.budget, self.store)
+        )
+        return DEFAULT_METHOD if asks_for_utility else DEFAULT_ROW_METHOD
+
+    def identity(self) -> dict[str, Any]:
+        """Return all that decides the values, files by their content."""
+        content = {f.name: getattr(self, f.name) for f in fields(self)}
+        identity = {k: v for k, v in content.items() if k not in WHERE_AND_HOW}
+        identity |= {"options": list(self.options), "drop": list(self.drop)}
+        identity |= {"stop": list(self.stop), "method": self.chosen_method}
+        identity["data_sha256"] = file_digest(self.data)
+        identity["test_sha256"] = file_digest(self.test) if self.test else None
+        return identity
+
+    def command(self) -> str:
+        """Return the command line that repeats this job."""
+        words = ["dvl", "value", str(self.data)]
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if field.name in ("data", "overwrite") or value in (None, ()):
+                continue
+            option = "--" + {"options": "option"}.get(field.name, field.name).replace("_", "-")
+            for item in value if isinstance(value, tuple) else (value,):
+                words += [option, str(item)]
+        return shlex.join(words)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of a job.
+
+    Parameters
+    ----------
+    result : ValuationResult
+        In the order of the players.
+    folder : path
+        Where the files are.
+    run : dict
+        The content of run.json.
+    was_done : bool
+        Whether nothing had to be computed.
+    """
+
+    result: ValuationResult
+    folder: Path
+    run: dict[str, Any]
+    was_done: bool
+
+
+def run_job(job: ValueJob, tell: Callable[[str], None] = lambda note: None) -> Outcome:
+    """Do `job`, go on with it where it was cut off, or return what is there of it.
+
+    Parameters
+    ----------
+    job : ValueJob
+        What to do.
+    tell : callable
+        Takes notes for the user, a sentence each.
+
+    Raises
+    ------
+    DataError
+        If the data or the folder cannot be used.
+    InvalidOptionError
+        If an option makes no sense.
+    RunInterrupted
+        On Ctrl-C, after the partial result was written.
+    """
+    # Files are looked at before anything is written.
+    frame = selected(read_table(job.data), job.where, job.drop)
+    test_frame = None if job.test is None else selected(read_table(job.test), job.where, job.drop)
+    folder = OutputFolder(job.out)
+    identity = job.identity()
+    previous = folder.open(identity, job.overwrite)
+    if previous and previous.get("status") == "done":
+        result = ValuationResult.load(job.out / "result.npz")
+        return Outcome(result, job.out, previous, was_done=True)
+    model = None if job.model is None else parts.model_from(job.model, job.model_options)
+    if model is None and job.model_options:
+        raise InvalidOptionError("--model-options needs --model")
+    scorer = None if job.scorer is None else parts.known_scorer(job.scorer)
+    data = prepare(
+        frame,
+        test_frame,
+        target=job.target,
+        group_by=job.group_by,
+        test_size=job.test_size,
+        seed=job.seed,
+        classification=partial(parts.is_classification, model=model, scorer=scorer),
+    )
+    for note in data.notes:
+        tell(note)
+    return _Execution(job, folder, identity, data, model, scorer, tell).value()
+
+
+@dataclass
+class _Execution:
+    """A job whose data is ready."""
+
+    job: ValueJob
+    folder: OutputFolder
+    identity: dict[str, Any]
+    data: JobData
+    model: Any
+    scorer: str | None
+    tell: Callable[[str], None]
+
+    def __post_init__(self) -> None:
+        self.started = time.perf_counter()
+        self.reference = registry.registry().find("valuation", self.job.chosen_method)
+        self.cls = registry.get("valuation", self.job.chosen_method)
+        self.judge = self._judge()
+
+    def _judge(self) -> ModelUtility:
+        """Return the utility that the report, and methods that take one, judge rows by."""
+        classifies = self.data.classification
+        scoring = self.scorer or ("accuracy" if classifies else "r2")
+        model = self.model if self.model is not None else parts.default_model(classifies)
+        return ModelUtility(model, SupervisedScorer(scoring, self.data.test))
+
+    def value(self) -> Outcome:
+        """Fit the method and write everything."""
+        valuation = self._valuation()
+        run = self._description(valuation)
+        self.folder.write_json("run.json", {**run, "status": "running"})
+        try:
+            with _quiet():
+                valuation.fit(self.data.train)
+        except RunInterrupted:
+            self._write(valuation.result, {**run, "status": "interrupted"})
+            raise
+        return self._write(valuation.result, {**run, "status": "done"})
+
+    def _valuation(self) -> Any:
+        """Assemble the method by the names of its constructor's parameters."""
+        job, label = self.job, f"method {self.job.chosen_method!r}"
+        taken = {option.name for option in options_of(self.cls)}
+        for option, name in (("sampler", job.sampler), ("store", job.store)):
+            if name is not None and option not in taken:
+                raise InvalidOptionError(f"--{option}: {label} takes no {option}")
+        if (job.stop or job.budget) and "stopping" not in taken:
+            raise InvalidOptionError(
+                f"--{'budget' if job.budget else 'stop'}: {label} stops by itself, it takes no "
+                "stopping rule"
+            )
+        available = {
+            "utility": self.judge,
+            "model": self._model() if "model" in taken and "utility" not in taken else None,
+            "test": self.data.test,
+            "sampler": None if job.sampler is None else registry.create("sampler", job.sampler),
+            "stopping": self._stopping() if "stopping" in taken else None,
+            "seed": job.seed,
+            "backend": parts.backend_from(job.backend, job.n_jobs),
+            "store": parts.store_from(job.store),
+            "progress": True,
+            "checkpoint": self.folder.path / "checkpoint.npz",
+        }
+        chosen = select_parts(self.cls, available, label=label)
+        for name, text in parts.option_pairs(job.options):
+            chosen[name.replace("-", "_")] = parse_option(self.cls, name, text, label=label)
+        return registry.create("valuation", {"name": job.chosen_method}, **chosen)
+
+    def _model(self) -> Any:
+        """Return the model for a method that takes one: the user's, its own default, or ours."""
+        if self.model is not None:
+            return self.model
+        own_default = getattr(self.cls, "default_model", None)
+        if own_default is not None:
+            return own_default(self.data.classification)
+        return parts.default_model(self.data.classification)
+
+    def _stopping(self) -> Any:
+        """Return the stopping rule; without one a stated budget, unless the sampler ends."""
+        rule = parts.stopping_from(self.job.stop, self.job.budget)
+        if rule is not None or self._ends_by_itself():
+            return rule
+        n = len(self.data.train)
+        budget = max(LEAST_DEFAULT_EVALUATIONS, DEFAULT_EVALUATIONS_PER_PLAYER * n)
+        self.tell(f"no --budget was given: stopping after {budget:,} model evaluations")
+        return parts.stopping_from((), budget)
+
+    def _ends_by_itself(self) -> bool:
+        """Whether the method has a finite design, such as leave-one-out."""
+        probe = registry.create(
+            "valuation", {"name": self.job.chosen_method}, utility=self.judge
+        )
+        sampler = (
+            registry.create("sampler", self.job.sampler)
+            if self.job.sampler
+            else getattr(probe, "default_sampler", lambda: None)()
+        )
+        if sampler is None:
+            return False
+        design = sampler.design(len(self.data.train), probe.semivalue)
+        return design.n_blocks is not None
+
+    def _description(self, valuation: Any) -> dict[str, Any]:
+        """Return what run.json says before the values are known."""
+        data = self.data
+        return {
+            "command": self.job.command(),
+            "identity": self.identity,
+            "method": self.job.chosen_method,
+            "valuation": repr(valuation),
+            "task": "classification" if data.classification else "regression",
+            "model": repr(getattr(valuation, "model", self.judge.model)),
+            "judge": {"model": repr(self.judge.model), "scorer": self.judge.scorer.name},
+            "seed": self.job.seed,
+            "data": {
+                "file": str(self.job.data),
+                "target": self.job.target,
+                "group_by": self.job.group_by,
+                "rows_valued": data.train.n_rows,
+                "rows_tested_on": data.test.n_rows,
+                "players": len(data.train),
+                "features": data.train.x.shape[1],
+            },
+            "encoding": data.encoder.describe(),
+            "notes": data.notes,
+            "versions": versions(self.reference.distribution),
+        }
+
+    def _write(self, result: ValuationResult, run: dict[str, Any]) -> Outcome:
+        """Write all files; run.json last, so that "done" means that all are there."""
+        folder, data = self.folder, self.data
+        fitted = time.perf_counter()
+        grouped = data.train.groups is not None
+        numbers = data.train.indices if grouped else data.table.index.to_numpy()
+        folder.write_values(result, numbers)
+        result.save(folder.path / "result.npz")
+        removal = None
+        if run["status"] == "done":
+            with _quiet():
+                bound = self.judge.with_data(data.train).with_seed(self.job.seed)
+                removal = removal_curve(bound, result, seed=self.job.seed)
+        run |= {
+            "evaluations": result.n_evaluations,
+            "computed": result.n_computed,
+            "failures": result.n_failures,
+            "stop_reason": result.stop_reason,
+            "score_of_all": None if removal is None else float(removal.lowest[0]),
+            "timings": {
+                "valuation_seconds": fitted - self.started,
+                "removal_curve_seconds": time.perf_counter() - fitted,
+            },
+        }
+        trace = {k: np.asarray(result.extras[f"trace_{k}"]).tolist() for k in _TRACE}
+        worst = worst_rows(result, data.train, data.table, self.job.group_by, self.job.target)
+        content = {
+            "worst_rows": worst,
+            "removal": None if removal is None else removal.to_dict(),
+            "trace": trace,
+            "known_bad": None,
+            "command": run["command"],
+        }
+        folder.write_json("report.json", content)
+        write_report(folder.path, run=run)
+        folder.write_json("run.json", run)
+        return Outcome(result, folder.path, run, was_done=False)
+
+
+_TRACE = ("n_evaluations", "max_stderr", "mean_stderr")
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence what thousands of small fits warn of, here and in worker processes."""
+    before = os.environ.get("PYTHONWARNINGS")
+    os.environ["PYTHONWARNINGS"] = "ignore"
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            warnings.simplefilter("always", DvlWarning)
+            yield
+    finally:
+        if before is None:
+            del os.environ["PYTHONWARNINGS"]
+        else:
+            os.environ["PYTHONWARNINGS"] = before
