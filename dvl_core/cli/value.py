@@ -44,8 +44,12 @@ __all__ = ["value"]
 @click.option("--where", metavar="EXPRESSION", help="Use these rows only: a pandas query.")
 @click.option("--drop", multiple=True, metavar="COLUMN", help="Leave out a column.")
 @click.option("--sampler", help="See dvl list-plugins --kind sampler.")
-@click.option("--stop", multiple=True, metavar="NAME=VALUE", help="Stopping rule, as max-updates=100.")
-@click.option("--store", metavar="SPEC", help="Remember evaluations: memory, disk:PATH, NAME://REST.")
+@click.option(
+    "--stop", multiple=True, metavar="NAME=VALUE", help="Stopping rule, as max-updates=100."
+)
+@click.option(
+    "--store", metavar="SPEC", help="Remember evaluations: memory, disk:PATH, NAME://REST."
+)
 @click.option("--overwrite", is_flag=True, help="Replace another run in the folder.")
 def value(**options: Any) -> None:
     """Value the rows of the table DATA (CSV or parquet).
@@ -78,7 +82,8 @@ def _summarise(outcome: Outcome) -> None:
         judge = run["judge"]
         click.echo(f"{judge['scorer']} on the test rows, trained on all: {run['score_of_all']:.4g}")
     harmful = int((result.confidence_interval()[:, 1] < 0).sum())
-    click.echo(f"{harmful:,} {unit} have a 95 % interval entirely below zero")
+    if (result.values < 0).any():
+        click.echo(f"{harmful:,} {unit} have a 95 % interval entirely below zero")
     click.echo("lowest values:")
     for player in result.sort()[:5]:
         click.echo(f"  {player.name}  {player.value:.4g} +- {player.stderr:.2g}")

@@ -176,6 +176,4 @@ def _target(column: pd.Series[Any], classifies: bool) -> np.ndarray[Any, Any]:
 
 def _feature_names(encoder: Encoder) -> list[str]:
     """Return the names of the encoded columns."""
-    return [
-        str(name).partition("__")[2] for name in encoder.transformer.get_feature_names_out()
-    ]
+    return [str(name).partition("__")[2] for name in encoder.transformer.get_feature_names_out()]

@@ -136,7 +136,8 @@ def worst_rows(
     from pandas.api import types
 
     rows = []
-    for player in list(result.sort())[:SHOWN_ROWS]:
+    ordered = result.sort()
+    for player in ordered[np.isfinite(ordered.values)][:SHOWN_ROWS]:
         if group_by is None:
             cells = {str(k): _cell(v) for k, v in table.iloc[player.index].items()}
         else:
@@ -155,7 +156,7 @@ def worst_rows(
                 "cells": cells,
             }
         )
-    return [row for row in rows if np.isfinite(row["value"])]
+    return rows
 
 
 def versions(distribution: str) -> dict[str, str]:

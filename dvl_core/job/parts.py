@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import functools
 import json
+import operator
 from collections.abc import Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -119,7 +121,7 @@ def stopping_from(rules: Sequence[str], budget: int | None) -> StoppingRule | No
         for name in stopping.__all__
         if name not in ("Progress", "StoppingRule", "Verdict", "NoStopping")
     }
-    made = [] if budget is None else [stopping.MaxEvaluations(budget)]
+    made: list[StoppingRule] = [] if budget is None else [stopping.MaxEvaluations(budget)]
     for text in rules:
         name, separator, value = text.partition("=")
         key = _kebab(name.strip())
@@ -136,10 +138,7 @@ def stopping_from(rules: Sequence[str], budget: int | None) -> StoppingRule | No
         first = {"history-deviation": "rtol"}.get(key)
         argument = int(number) if whole else number
         made.append(known[key](**{first: number}) if first else known[key](argument))
-    rule = made[0] if made else None
-    for other in made[1:]:
-        rule = rule | other if rule is not None else other
-    return rule
+    return functools.reduce(operator.or_, made) if made else None
 
 
 def backend_from(name: str | None, n_jobs: int | None) -> Backend | None:
@@ -178,8 +177,8 @@ def store_from(spec: str | None) -> Store | None:
     options = options_of(registry.get("store", name))
     if not options:
         raise InvalidOptionError(f"--store: {name!r} takes nothing after its name, got {rest!r}")
-    store = registry.create("store", name, **{options[0].name: rest})
-    return store
+    made: Store = registry.create("store", name, **{options[0].name: rest})
+    return made
 
 
 def known_scorer(name: str) -> str:

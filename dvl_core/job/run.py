@@ -184,9 +184,9 @@ class _Execution:
     def _judge(self) -> ModelUtility:
         """Return the utility that the report, and methods that take one, judge rows by."""
         classifies = self.data.classification
-        scoring = self.scorer or ("accuracy" if classifies else "r2")
+        self.scoring = self.scorer or ("accuracy" if classifies else "r2")
         model = self.model if self.model is not None else parts.default_model(classifies)
-        return ModelUtility(model, SupervisedScorer(scoring, self.data.test))
+        return ModelUtility(model, SupervisedScorer(self.scoring, self.data.test))
 
     def value(self) -> Outcome:
         """Fit the method and write everything."""
@@ -251,9 +251,7 @@ class _Execution:
 
     def _ends_by_itself(self) -> bool:
         """Whether the method has a finite design, such as leave-one-out."""
-        probe = registry.create(
-            "valuation", {"name": self.job.chosen_method}, utility=self.judge
-        )
+        probe = registry.create("valuation", {"name": self.job.chosen_method}, utility=self.judge)
         sampler = (
             registry.create("sampler", self.job.sampler)
             if self.job.sampler
@@ -274,7 +272,7 @@ class _Execution:
             "valuation": repr(valuation),
             "task": "classification" if data.classification else "regression",
             "model": repr(getattr(valuation, "model", self.judge.model)),
-            "judge": {"model": repr(self.judge.model), "scorer": self.judge.scorer.name},
+            "judge": {"model": repr(self.judge.model), "scorer": self.scoring},
             "seed": self.job.seed,
             "data": {
                 "file": str(self.job.data),
