@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["INTERRUPTED", "RunState"]
 
 INTERRUPTED = "interrupted"
-COUNTERS = ("next_block", "n_evaluations", "n_computed", "n_failures")
+COUNTERS = ("next_block", "n_evaluations", "n_failures")
 
 
 @dataclass

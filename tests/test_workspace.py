@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib.metadata
+import re
 import tomllib
 from pathlib import Path
 
@@ -70,6 +71,19 @@ def test_a_plugin_folder_is_complete(folder: Path) -> None:
     assert len((folder / "README.md").read_text()) > 200
     assert (folder / "src" / package / "py.typed").exists()
     assert list((folder / "tests").glob("test_*.py"))
+
+
+@pytest.mark.parametrize("folder", [*PLUGIN_FOLDERS, *CONTRIB_FOLDERS], ids=by_name)
+def test_a_plugin_runs_the_conformance_kit_on_each_of_its_components(folder: Path) -> None:
+    text = (folder / "tests" / "test_conformance.py").read_text()
+    for group, entries in declaration(folder).get("entry-points", {}).items():
+        if group in ("dvl.commands", "dvl.hooks"):
+            continue
+        kind = group.removeprefix("dvl.").replace("_", "-")
+        kind = {"utilities": "utility"}.get(kind, kind.removesuffix("s"))
+        for target in entries.values():
+            name = target.split(":")[1]
+            assert re.search(rf'conformance_test\(\s*"{kind}",[^"]*\b{name}\b', text), name
 
 
 @pytest.mark.parametrize("folder", PLUGIN_FOLDERS, ids=by_name)

@@ -139,7 +139,9 @@ def worst_rows(
     ordered = result.sort()
     for player in ordered[np.isfinite(ordered.values)][:SHOWN_ROWS]:
         if group_by is None:
-            cells = {str(k): _cell(v) for k, v in table.iloc[player.index].items()}
+            row = table.iloc[player.index]
+            # The target first: what looks wrong about a row is most often its label.
+            cells = {str(k): _cell(row[k]) for k in (target, *row.index.drop(target))}
         else:
             members = table[target].iloc[train.rows([player.index])]
             number = types.is_numeric_dtype(members)

@@ -69,15 +69,26 @@ def removal_figure(curve: RemovalCurve, unit: str) -> str:
 
 def convergence_figure(trace: dict[str, Any]) -> str:
     """Return the largest and the mean standard error against evaluations."""
+    from matplotlib.ticker import LogLocator
+
     figure = _figure(8.4, 3.0)
     axes = figure.subplots()
     evaluations = np.asarray(trace["n_evaluations"])
     axes.loglog(evaluations, trace["max_stderr"], color=HARM, label="largest standard error")
     axes.loglog(evaluations, trace["mean_stderr"], color=ACCENT, label="mean standard error")
     axes.set_xlabel("model evaluations")
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter(_plain)
+        axis.set_minor_formatter(_plain)
+        axis.set_minor_locator(LogLocator(subs=(2.0, 5.0)))
     axes.legend(frameon=False, fontsize=9, labelcolor=INK)
     _style(axes)
     return _svg(figure)
+
+
+def _plain(value: float, position: float | None) -> str:
+    """Return the label of a tick on a logarithmic axis."""
+    return f"{value:,.4g}" if value < 1e4 else f"{value:,.0f}"
 
 
 def _figure(width: float, height: float) -> Figure:

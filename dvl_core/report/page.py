@@ -68,6 +68,7 @@ def render_report(data: ReportData) -> str:
     result, trace = data.result, data.trace
     sampled = bool((np.isfinite(result.stderr) & (result.stderr > 0)).any())
     has_values = bool(np.isfinite(result.values).any())
+    columns = list(data.worst_rows[0]["cells"]) if data.worst_rows else []
     environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     environment.filters["number"] = _number
     environment.filters["short"] = _short
@@ -80,7 +81,8 @@ def render_report(data: ReportData) -> str:
         distribution=figures.distribution_figure(result) if has_values else None,
         sampled=sampled,
         worst_rows=data.worst_rows,
-        columns=list(data.worst_rows[0]["cells"]) if data.worst_rows else [],
+        columns=columns,
+        numeric={c for c in columns if all(_is_number(r["cells"][c]) for r in data.worst_rows)},
         removal=None if data.removal is None else figures.removal_figure(data.removal, data.unit),
         n_random=0 if data.removal is None else data.removal.n_random,
         convergence=(
@@ -154,9 +156,14 @@ def _number(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else f"{value:,}"
 
 
+def _is_number(value: Any) -> bool:
+    """Whether a cell is a number, or missing."""
+    return value is None or (isinstance(value, int | float) and not isinstance(value, bool))
+
+
 def _short(value: Any) -> str:
     """Return a cell, cut if it is long; a dash if it is missing."""
     if value is None:
         return "-"
-    text = f"{value:.6g}" if isinstance(value, float) else str(value)
+    text = f"{value:.5g}" if isinstance(value, float) else str(value)
     return text if len(text) <= LONGEST_CELL else text[: LONGEST_CELL - 1] + "…"

@@ -24,9 +24,10 @@ def summary_sentences(data: ReportData) -> list[str]:
             f"{bad['examined']} lowest values."
         )
     if data.result.n_failures:
+        count = data.result.n_failures
         sentences.append(
-            f"{data.result.n_failures:,} trainings were impossible (no rows, one class, too few "
-            "rows) and scored what a model that learned nothing scores."
+            f"{count:,} training{' was' if count == 1 else 's were'} impossible (no rows, one "
+            "class, too few rows) and scored what a model that learned nothing scores."
         )
     return [sentence for sentence in sentences if sentence]
 
@@ -65,7 +66,7 @@ def _removal(data: ReportData) -> str:
     if best == 0 or curve.lowest[best] <= curve.lowest[0]:
         return f"Removing the {data.unit} with the lowest values does not improve the test score."
     return (
-        f"Removing the lowest {curve.fractions[best]:.0%} takes the test score from "
+        f"At best, removing the lowest {curve.fractions[best]:.0%} takes the test score from "
         f"{curve.lowest[0]:.4g} to {curve.lowest[best]:.4g}; removing as many at random gives "
         f"{curve.random_mean[best]:.4g} on average."
     )

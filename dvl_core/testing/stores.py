@@ -17,6 +17,7 @@ import numpy as np
 
 from dvl_core.errors import ConformanceError, StoreError
 from dvl_core.protocols import Store
+from dvl_core.testing.requirements import require
 from dvl_core.testing.writers import writers
 
 if TYPE_CHECKING:
@@ -47,12 +48,6 @@ __all__ = [
 MakeStore = Callable[[], Store]
 
 
-def _require(condition: bool, sentence: str) -> None:
-    """Raise `ConformanceError` unless `condition`."""
-    if not condition:
-        raise ConformanceError(sentence)
-
-
 def _fresh_keys(count: int) -> ByteArray:
     """Return keys [count, 16] that no store has seen."""
     return np.frombuffer(os.urandom(16 * count), dtype=np.uint8).reshape(count, 16)
@@ -67,9 +62,9 @@ def _values_of(keys: ByteArray) -> FloatArray:
 def _require_records(store: Store, keys: ByteArray, values: FloatArray, when: str) -> None:
     """Require that `store` has `values` [b] under `keys` [b, 16], to the bit."""
     got, found = store.get(keys)
-    _require(bool(np.all(found)), f"{when}, {np.sum(~found)} of {len(keys)} records are not found")
+    require(bool(np.all(found)), f"{when}, {np.sum(~found)} of {len(keys)} records are not found")
     same = np.asarray(got, dtype=np.float64).view(np.int64) == values.view(np.int64)
-    _require(
+    require(
         bool(np.all(same)),
         f"{when}, {np.sum(~same)} of {len(keys)} values are not those that were put",
     )
@@ -115,12 +110,12 @@ def check_store_unknown_keys(make: MakeStore) -> None:
     known, unknown = _fresh_keys(5), _fresh_keys(5)
     store.put(known, _values_of(known))
     values, found = store.get(unknown)
-    _require(not np.any(found), "keys that were never put are found")
-    _require(bool(np.all(values == 0.0)), "the value of a key that is not found is not 0.0")
+    require(not np.any(found), "keys that were never put are found")
+    require(bool(np.all(values == 0.0)), "the value of a key that is not found is not 0.0")
     mixed = np.concatenate([unknown, known])
     values, found = store.get(mixed)
     expected = np.concatenate([np.zeros(5), _values_of(known)])
-    _require(
+    require(
         found.tolist() == [False] * 5 + [True] * 5 and np.array_equal(values, expected),
         "a batch of known and unknown keys is not answered key by key",
     )
@@ -148,7 +143,7 @@ def check_store_empty_batch(make: MakeStore) -> None:
     none = np.empty((0, 16), dtype=np.uint8)
     store.put(none, np.empty(0))
     values, found = store.get(none)
-    _require(
+    require(
         values.shape == (0,) and found.shape == (0,),
         f"an empty batch has values {values.shape} and found {found.shape}, expected (0,)",
     )
@@ -162,7 +157,7 @@ def check_store_types(make: MakeStore) -> None:
     store.put(keys[:2], _values_of(keys[:2]))
     values, found = store.get(keys)
     for name, array, dtype in (("values", values, np.float64), ("found", found, np.bool_)):
-        _require(
+        require(
             isinstance(array, np.ndarray) and array.dtype == dtype and array.shape == (3,),
             f"{name} of a batch of 3 should be a {np.dtype(dtype)} array of shape (3,), "
             f"got {getattr(array, 'dtype', type(array))} of shape {np.shape(array)}",
@@ -188,7 +183,7 @@ def check_store_counts_records(make: MakeStore) -> None:
     store.put(keys[:20], _values_of(keys[:20]))
     store.put(keys[10:], _values_of(keys[10:]))
     grown = len(store) - before
-    _require(grown == 30, f"30 different keys made the store longer by {grown}")
+    require(grown == 30, f"30 different keys made the store longer by {grown}")
     store.close()
 
 
@@ -199,7 +194,7 @@ def check_store_refuses_nan(make: MakeStore) -> None:
     try:
         store.put(keys, np.array([1.0, np.nan, 2.0]))
     except StoreError:
-        _require(not store.get(keys)[1][1], "a NaN that was refused has been recorded")
+        require(not store.get(keys)[1][1], "a NaN that was refused has been recorded")
         store.close()
         return
     raise ConformanceError("a NaN was put without StoreError")
@@ -230,7 +225,7 @@ def check_store_leaves_arguments_alone(make: MakeStore) -> None:
     passed_keys, passed_values = keys.copy(), values.copy()
     store.put(passed_keys, passed_values)
     store.get(passed_keys)
-    _require(
+    require(
         np.array_equal(passed_keys, keys) and np.array_equal(passed_values, values),
         "the store changed the arrays that were passed to it",
     )
@@ -326,7 +321,7 @@ def check_store_processes(make: MakeStore) -> None:
     with writers(store, [(share, _values_of(share)) for share in shares], batch=50) as processes:
         for process in processes:
             _, errors = process.communicate()
-            _require(process.returncode == 0, f"closing failed: {errors.decode(errors='replace')}")
+            require(process.returncode == 0, f"closing failed: {errors.decode(errors='replace')}")
     _require_records(store, keys, _values_of(keys), "after three processes")
     store.close()
 
