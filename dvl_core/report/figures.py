@@ -105,7 +105,7 @@ def _style(axes: Axes) -> None:
     """Leave only what helps to read the data."""
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color(QUIET)
-    axes.tick_params(colors=QUIET, labelcolor=INK, labelsize=9)
+    axes.tick_params(which="both", colors=QUIET, labelcolor=INK, labelsize=9)
     axes.grid(axis="y", color=GRID, linewidth=0.8)
     axes.set_axisbelow(True)
     for label in (axes.xaxis.label, axes.yaxis.label):
