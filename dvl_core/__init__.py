@@ -28,6 +28,7 @@ _EXPORTS = {
     "JoblibBackend": "dvl_core.backends",
     "LOOSampler": "dvl_core.samplers",
     "LOOSemivalue": "dvl_core.semivalues",
+    "MatchedSampler": "dvl_core.samplers",
     "MaxEvaluations": "dvl_core.stopping",
     "MaxTime": "dvl_core.stopping",
     "MaxUpdates": "dvl_core.stopping",
@@ -71,6 +72,7 @@ if TYPE_CHECKING:
     from dvl_core.samplers import DeterministicPermutationSampler as DeterministicPermutationSampler
     from dvl_core.samplers import DeterministicUniformSampler as DeterministicUniformSampler
     from dvl_core.samplers import LOOSampler as LOOSampler
+    from dvl_core.samplers import MatchedSampler as MatchedSampler
     from dvl_core.samplers import UniformSampler as UniformSampler
     from dvl_core.scorers import SupervisedScorer as SupervisedScorer
     from dvl_core.semivalues import BanzhafSemivalue as BanzhafSemivalue

@@ -1,4 +1,4 @@
-"""The samplers of the core: uniform subsets, leave-one-out, and the two full enumerations."""
+"""The samplers of the core: subsets by size law, leave-one-out, and the two full enumerations."""
 
 from __future__ import annotations
 
@@ -7,59 +7,22 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dvl_core.designs import (
-    AllSubsetsDesign,
-    ChainDesign,
-    MarginalDesign,
-    importance_weights,
-)
-from dvl_core.semivalues import BanzhafSemivalue, LOOSemivalue, checked_size_law
+from dvl_core.designs import AllSubsetsDesign, ChainDesign, MarginalDesign, marginal_design
+from dvl_core.designs.draws import AllOthers, FairCoins, SizedSubsets
+from dvl_core.errors import InvalidOptionError
+from dvl_core.semivalues import checked_size_law
 
 if TYPE_CHECKING:
-    from dvl_core.protocols import BoolArray, Design, FloatArray, IntArray, Semivalue
+    from dvl_core.protocols import Design, Semivalue
 
 __all__ = [
     "AntitheticSampler",
     "DeterministicPermutationSampler",
     "DeterministicUniformSampler",
     "LOOSampler",
+    "MatchedSampler",
     "UniformSampler",
 ]
-
-
-@dataclass(frozen=True)
-class _FairCoins:
-    """Every other player is in with probability 1/2; if antithetic, the complement follows."""
-
-    antithetic: bool
-
-    @property
-    def replicates(self) -> int:
-        return 2 if self.antithetic else 1
-
-    def size_law(self, n_players: int) -> FloatArray:
-        return BanzhafSemivalue().size_law(n_players)
-
-    def __call__(self, rng: np.random.Generator, players: IntArray, n_players: int) -> BoolArray:
-        drawn = rng.random((1, len(players), n_players)) < 0.5
-        both = np.concatenate([drawn, ~drawn]) if self.antithetic else drawn
-        both[:, np.arange(len(players)), players] = False
-        return both
-
-
-@dataclass(frozen=True)
-class _AllOthers:
-    """The coalition of all other players."""
-
-    replicates: int = 1
-
-    def size_law(self, n_players: int) -> FloatArray:
-        return LOOSemivalue().size_law(n_players)
-
-    def __call__(self, rng: np.random.Generator, players: IntArray, n_players: int) -> BoolArray:
-        others = np.ones((1, len(players), n_players), dtype=bool)
-        others[0, np.arange(len(players)), players] = False
-        return others
 
 
 @dataclass(frozen=True)
@@ -78,7 +41,7 @@ class UniformSampler:
 
     def design(self, n_players: int, semivalue: Semivalue) -> Design:
         """Return the design of this sampler for a semivalue."""
-        return _marginals("uniform", _FairCoins(antithetic=False), n_players, semivalue)
+        return marginal_design("uniform", FairCoins(antithetic=False), n_players, semivalue)
 
 
 @dataclass(frozen=True)
@@ -97,7 +60,40 @@ class AntitheticSampler:
 
     def design(self, n_players: int, semivalue: Semivalue) -> Design:
         """Return the design of this sampler for a semivalue."""
-        return _marginals("antithetic", _FairCoins(antithetic=True), n_players, semivalue)
+        return marginal_design("antithetic", FairCoins(antithetic=True), n_players, semivalue)
+
+
+@dataclass(frozen=True)
+class MatchedSampler:
+    """Marginals over subsets whose sizes follow the law of the semivalue itself.
+
+    No weights are needed, whatever the semivalue: the natural sampler of Beta Shapley, of
+    delta-Shapley and of laws of your own.
+
+    Parameters
+    ----------
+    n_sizes : int
+        Coalitions drawn together for a player, their sizes spread evenly over the law; their mean
+        is one observation.
+
+    Examples
+    --------
+    >>> from dvl_core import BetaSemivalue
+    >>> MatchedSampler().design(5, BetaSemivalue(16, 1)).weights
+    array([1., 1., 1., 1., 1.])
+    """
+
+    n_sizes: int = 4
+
+    def __post_init__(self) -> None:
+        if self.n_sizes < 1:
+            raise InvalidOptionError(f"n_sizes must be at least 1, got {self.n_sizes}")
+
+    def design(self, n_players: int, semivalue: Semivalue) -> Design:
+        """Return the design of this sampler; it covers every semivalue."""
+        law = checked_size_law(semivalue, n_players)
+        weights = np.ones(n_players)
+        return MarginalDesign(weights, SizedSubsets(law, self.n_sizes), "matched")
 
 
 @dataclass(frozen=True)
@@ -113,7 +109,7 @@ class LOOSampler:
 
     def design(self, n_players: int, semivalue: Semivalue) -> Design:
         """Return the design of this sampler; only leave-one-out is covered."""
-        return _marginals("loo", _AllOthers(), n_players, semivalue, once=True)
+        return marginal_design("loo", AllOthers(), n_players, semivalue, once=True)
 
 
 @dataclass(frozen=True)
@@ -147,17 +143,3 @@ class DeterministicPermutationSampler:
         """Return the design of this sampler; it covers every semivalue."""
         weights = n_players * checked_size_law(semivalue, n_players)
         return ChainDesign(weights, "all-permutations", enumerate_all=True)
-
-
-def _marginals(
-    sampler: str,
-    draw: _FairCoins | _AllOthers,
-    n_players: int,
-    semivalue: Semivalue,
-    once: bool = False,
-) -> MarginalDesign:
-    """Return the marginal design with the weights that the two laws ask for."""
-    wanted = checked_size_law(semivalue, n_players)
-    drawn = draw.size_law(n_players)
-    weights = importance_weights(wanted, drawn, sampler, semivalue.name)
-    return MarginalDesign(weights, draw, sampler, once=once)

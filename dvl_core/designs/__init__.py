@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dvl_core.designs.chains import ChainDesign, Truncation
 from dvl_core.designs.coalitions import AllSubsetsDesign, BernoulliDesign
-from dvl_core.designs.marginals import MarginalDesign, MarginalDraw
+from dvl_core.designs.marginals import MarginalDesign, MarginalDraw, marginal_design
 from dvl_core.designs.weights import importance_weights, warn_if_ruinous
 
 __all__ = [
@@ -19,5 +19,6 @@ __all__ = [
     "MarginalDraw",
     "Truncation",
     "importance_weights",
+    "marginal_design",
     "warn_if_ruinous",
 ]

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from dvl_core.designs.weights import importance_weights
+from dvl_core.semivalues import checked_size_law
 from dvl_core.statistics import Estimate, RunningMoments
 
 if TYPE_CHECKING:
@@ -18,19 +20,28 @@ if TYPE_CHECKING:
         FloatArray,
         Guarantee,
         IntArray,
+        Semivalue,
     )
 
-__all__ = ["MarginalDesign", "MarginalDraw"]
+__all__ = ["MarginalDesign", "MarginalDraw", "marginal_design"]
 
 PAIRS_A_BLOCK = 32
+"""Marginals of a block, as far as the replicates of a player allow."""
 
 
 class MarginalDraw(Protocol):
     """Draws the coalitions that players join."""
 
     @property
-    def replicates(self) -> int:
-        """Coalitions drawn together, whose mean is one independent observation."""
+    def identity(self) -> dict[str, Any]:
+        """JSON-able description of what decides the draws."""
+
+    @property
+    def replicate_weights(self) -> FloatArray:
+        """Weights [replicates], of mean 1, of the coalitions drawn together for a player.
+
+        The weighted mean of their marginals is one independent observation.
+        """
 
     def size_law(self, n_players: int) -> FloatArray:
         """Return q [n]: the law of the size of what is drawn."""
@@ -53,12 +64,15 @@ class MarginalDesign:
         Name of the sampler, part of the identity.
     once : bool
         One marginal a player is all there is to know (leave-one-out).
+    biased : bool
+        The sizes drawn only come close to the law that the weights take for granted.
     """
 
     weights: FloatArray
     draw: MarginalDraw
     sampler: str
     once: bool = False
+    biased: bool = False
 
     @property
     def n_players(self) -> int:
@@ -68,22 +82,32 @@ class MarginalDesign:
     @property
     def n_blocks(self) -> int | None:
         """Blocks until every player had its turn, if one turn is enough."""
-        return -(-self.n_players // PAIRS_A_BLOCK) if self.once or self.n_players == 1 else None
+        if not self.once and self.n_players > 1:
+            return None
+        return -(-self.n_players // self.players_per_block)
+
+    @property
+    def players_per_block(self) -> int:
+        """How many players have their turn in a block."""
+        return max(1, PAIRS_A_BLOCK // len(self.draw.replicate_weights))
 
     @property
     def block_evaluations(self) -> int:
         """The most utility values that one block uses."""
-        pairs = PAIRS_A_BLOCK * self.draw.replicates
+        replicates = len(self.draw.replicate_weights)
+        pairs = self.players_per_block * replicates
         if self.n_players == 1:
             return 0
         if self.once:
-            return min(pairs, self.n_players * self.draw.replicates)
+            return min(pairs, self.n_players * replicates)
         return 2 * pairs
 
     @property
     def guarantee(self) -> Guarantee:
-        """Exact if one turn is all there is to know, else unbiased."""
-        return "exact" if self.once or self.n_players == 1 else "unbiased"
+        """Exact if one turn is all there is to know, else unbiased or biased by option."""
+        if self.once or self.n_players == 1:
+            return "exact"
+        return "biased-by-option" if self.biased else "unbiased"
 
     @property
     def size_law(self) -> FloatArray:
@@ -96,7 +120,8 @@ class MarginalDesign:
         return {
             "sampler": self.sampler,
             "n_players": self.n_players,
-            "pairs_per_block": PAIRS_A_BLOCK,
+            "players_per_block": self.players_per_block,
+            "draw": self.draw.identity,
             "weights": self.weights.tobytes().hex(),
         }
 
@@ -114,7 +139,8 @@ class MarginalDesign:
         anchor_values: FloatArray,
     ) -> dict[str, AnyArray]:
         """Draw one block; ``players`` [m] and their weighted ``marginals`` [m]."""
-        turns = np.arange(block * PAIRS_A_BLOCK, (block + 1) * PAIRS_A_BLOCK)
+        count = self.players_per_block
+        turns = np.arange(block * count, (block + 1) * count)
         if self.n_blocks is not None:
             turns = turns[turns < self.n_players]
         players = turns % self.n_players
@@ -125,7 +151,8 @@ class MarginalDesign:
         values = self._values(pairs.reshape(-1, self.n_players), utility, anchor_values)
         values = values.reshape(pairs.shape[:-1])
         marginals = (values[0] - values[1]) * self.weights[without.sum(axis=-1)]
-        return {"players": players, "marginals": marginals.mean(axis=0)}
+        shares = self.draw.replicate_weights / len(marginals)
+        return {"players": players, "marginals": shares @ marginals}
 
     def accumulator(self) -> Accumulator:
         """Return means and spreads of the marginals."""
@@ -172,3 +199,27 @@ class _Exact(_Drawn):
             np.where(seen, 2, 0),
             np.where(seen, 0.0, np.inf),
         )
+
+
+def marginal_design(
+    sampler: str,
+    draw: MarginalDraw,
+    n_players: int,
+    semivalue: Semivalue,
+    once: bool = False,
+) -> MarginalDesign:
+    """Return the design that weighs what is drawn to the law that a semivalue asks for.
+
+    Raises
+    ------
+    UnsupportedSemivalueError
+        If the semivalue gives weight to a size that is never drawn.
+
+    Warns
+    -----
+    DvlWarning
+        If the weights are so uneven that few of the draws count.
+    """
+    wanted = checked_size_law(semivalue, n_players)
+    weights = importance_weights(wanted, draw.size_law(n_players), sampler, semivalue.name)
+    return MarginalDesign(weights, draw, sampler, once=once)

@@ -2,15 +2,31 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from dvl_core.testing import conformance_test
 from dvl_shapley import (
+    AntitheticOwenSampler,
     AntitheticPermutationSampler,
     DataShapleyValuation,
+    OwenSampler,
     PermutationSampler,
+    StratifiedSampler,
     TruncatedPermutationSampler,
+    VRDSSampler,
 )
 
 test_data_shapley_conforms = conformance_test("valuation", DataShapleyValuation)
 test_permutation_conforms = conformance_test("sampler", PermutationSampler)
 test_antithetic_permutation_conforms = conformance_test("sampler", AntitheticPermutationSampler)
 test_truncated_permutation_conforms = conformance_test("sampler", TruncatedPermutationSampler)
+test_owen_conforms = conformance_test("sampler", OwenSampler)
+test_owen_on_a_grid_conforms = conformance_test(
+    "sampler", partial(OwenSampler, strategy="grid", n_outer=5, n_inner=2)
+)
+test_antithetic_owen_conforms = conformance_test("sampler", AntitheticOwenSampler)
+test_antithetic_owen_on_a_grid_conforms = conformance_test(
+    "sampler", partial(AntitheticOwenSampler, strategy="grid")
+)
+test_stratified_conforms = conformance_test("sampler", StratifiedSampler)
+test_vrds_conforms = conformance_test("sampler", VRDSSampler)

@@ -1,17 +1,23 @@
-"""Data Shapley: the valuation and the permutation samplers."""
+"""Data Shapley: the valuation, and the permutation, Owen and stratified samplers."""
 
 from __future__ import annotations
 
+from dvl_shapley.owen import AntitheticOwenSampler, OwenSampler
 from dvl_shapley.samplers import (
     AntitheticPermutationSampler,
     PermutationSampler,
     TruncatedPermutationSampler,
 )
+from dvl_shapley.stratified import StratifiedSampler, VRDSSampler
 from dvl_shapley.valuation import DataShapleyValuation
 
 __all__ = [
+    "AntitheticOwenSampler",
     "AntitheticPermutationSampler",
     "DataShapleyValuation",
+    "OwenSampler",
     "PermutationSampler",
+    "StratifiedSampler",
     "TruncatedPermutationSampler",
+    "VRDSSampler",
 ]

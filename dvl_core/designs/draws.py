@@ -1,0 +1,117 @@
+"""How a coalition is drawn for a player to join."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from dvl_core.semivalues import BanzhafSemivalue, LOOSemivalue
+
+if TYPE_CHECKING:
+    from dvl_core.protocols import BoolArray, FloatArray, IntArray
+
+__all__ = ["AllOthers", "FairCoins", "SizedSubsets"]
+
+
+@dataclass(frozen=True)
+class FairCoins:
+    """Every other player is in with probability 1/2.
+
+    Parameters
+    ----------
+    antithetic : bool
+        The complement follows, and the pair is one observation.
+    """
+
+    antithetic: bool
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What decides the draws."""
+        return {"antithetic": self.antithetic}
+
+    @property
+    def replicate_weights(self) -> FloatArray:
+        """One coalition, or a pair."""
+        return np.ones(2 if self.antithetic else 1)
+
+    def size_law(self, n_players: int) -> FloatArray:
+        """Return the law [n] of the size: binomial."""
+        return BanzhafSemivalue().size_law(n_players)
+
+    def __call__(self, rng: np.random.Generator, players: IntArray, n_players: int) -> BoolArray:
+        """Return coalitions [1 or 2, m, n]."""
+        drawn = rng.random((1, len(players), n_players)) < 0.5
+        both = np.concatenate([drawn, ~drawn]) if self.antithetic else drawn
+        both[:, np.arange(len(players)), players] = False
+        return both
+
+
+@dataclass(frozen=True)
+class AllOthers:
+    """The coalition of all other players."""
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """Nothing is drawn."""
+        return {}
+
+    @property
+    def replicate_weights(self) -> FloatArray:
+        """There is one such coalition."""
+        return np.ones(1)
+
+    def size_law(self, n_players: int) -> FloatArray:
+        """Return the law [n] of the size: always n - 1."""
+        return LOOSemivalue().size_law(n_players)
+
+    def __call__(self, rng: np.random.Generator, players: IntArray, n_players: int) -> BoolArray:
+        """Return coalitions [1, m, n]."""
+        others = np.ones((1, len(players), n_players), dtype=bool)
+        others[0, np.arange(len(players)), players] = False
+        return others
+
+
+@dataclass(frozen=True, eq=False)
+class SizedSubsets:
+    """A size by a given law, then a uniformly drawn subset of that size.
+
+    Parameters
+    ----------
+    law : float array [n]
+        Probability of each size.
+    n_sizes : int
+        Coalitions drawn together for a player: one from each of so many equal shares of the law,
+        so that sizes are spread more evenly than by independent draws.
+    """
+
+    law: FloatArray
+    n_sizes: int = 1
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What decides the draws."""
+        return {"law": self.law.tobytes().hex(), "n_sizes": self.n_sizes}
+
+    @property
+    def replicate_weights(self) -> FloatArray:
+        """All shares of the law count alike."""
+        return np.ones(self.n_sizes)
+
+    def size_law(self, n_players: int) -> FloatArray:
+        """Return the law [n] of the size."""
+        return self.law
+
+    def __call__(self, rng: np.random.Generator, players: IntArray, n_players: int) -> BoolArray:
+        """Return coalitions [n_sizes, m, n]."""
+        shape = (self.n_sizes, len(players))
+        levels = (np.arange(self.n_sizes)[:, None] + rng.random(shape)) / self.n_sizes
+        cumulative = np.cumsum(self.law)
+        sizes = np.searchsorted(cumulative / cumulative[-1], levels, side="right")
+        keys = rng.random((*shape, n_players))
+        # The player itself comes last, so that it is among none of the chosen.
+        keys[:, np.arange(len(players)), players] = 2.0
+        ranks = keys.argsort(axis=-1).argsort(axis=-1)
+        return np.asarray(ranks < sizes[..., None])

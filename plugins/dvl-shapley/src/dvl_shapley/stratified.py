@@ -1,0 +1,143 @@
+"""Stratified samplers: the size of the coalition by a law of choice, the rest by weights."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, get_args
+
+import numpy as np
+
+from dvl_core.designs import marginal_design
+from dvl_core.designs.draws import SizedSubsets
+from dvl_core.errors import InvalidOptionError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from dvl_core.protocols import Design, Semivalue
+
+__all__ = ["SizeRule", "StratifiedSampler", "VRDSSampler"]
+
+SizeRule = Literal["constant", "linear", "harmonic", "power-law", "group-testing"]
+
+
+@dataclass(frozen=True)
+class StratifiedSampler:
+    """Marginals over subsets whose size is drawn by a law of choice; weights keep them unbiased.
+
+    More samples where marginals vary more: for most models these are the small coalitions.
+
+    Parameters
+    ----------
+    sizes : str
+        Law of the size k = 0 .. n-1, up to a factor: "constant": 1. "linear": n - k. "harmonic":
+        1 / (k + 1). "power-law": (k + 1) ** `exponent`. "group-testing": 1 / (k + 1) + 1 / (n - k).
+    exponent : float
+        For "power-law".
+    lower : int
+        Smallest size that is drawn.
+    upper : int, optional
+        Largest size that is drawn; None: n - 1. A semivalue that gives weight to sizes outside is
+        refused.
+    n_sizes : int
+        Coalitions drawn together for a player, their sizes spread evenly over the law; their mean
+        is one observation.
+
+    References
+    ----------
+    Maleki, S. et al. (2013). Bounding the Estimation Error of Sampling-based Shapley Value
+    Approximation. arXiv:1306.4265, section 4.
+
+    Examples
+    --------
+    >>> from dvl_core import ShapleySemivalue
+    >>> StratifiedSampler().design(3, ShapleySemivalue()).size_law.round(4)
+    array([0.5455, 0.2727, 0.1818])
+    """
+
+    sizes: SizeRule = "harmonic"
+    exponent: float = -0.5
+    lower: int = 0
+    upper: int | None = None
+    n_sizes: int = 4
+
+    def __post_init__(self) -> None:
+        if self.sizes not in get_args(SizeRule):
+            known = ", ".join(map(repr, get_args(SizeRule)))
+            raise InvalidOptionError(f"sizes must be one of {known}, got {self.sizes!r}")
+        if self.lower < 0 or (self.upper is not None and self.upper < self.lower):
+            raise InvalidOptionError(
+                f"lower and upper must satisfy 0 <= lower <= upper, got {self.lower} and "
+                f"{self.upper}"
+            )
+        if self.n_sizes < 1:
+            raise InvalidOptionError(f"n_sizes must be at least 1, got {self.n_sizes}")
+        if not np.isfinite(self.exponent):
+            raise InvalidOptionError(f"exponent must be finite, got {self.exponent}")
+
+    def size_law(self, n_players: int) -> NDArray[np.float64]:
+        """Return the law [n] of the sizes.
+
+        Raises
+        ------
+        InvalidOptionError
+            If `lower` leaves no size.
+        """
+        k = np.arange(n_players, dtype=float)
+        law = {
+            "constant": np.ones(n_players),
+            "linear": n_players - k,
+            "harmonic": 1 / (k + 1),
+            "power-law": (k + 1) ** self.exponent,
+            "group-testing": 1 / (k + 1) + 1 / (n_players - k),
+        }[self.sizes]
+        if self.lower >= n_players:
+            raise InvalidOptionError(
+                f"lower is {self.lower}, but with {n_players} players a coalition that one of "
+                f"them joins has at most {n_players - 1} members"
+            )
+        law[: self.lower] = 0.0
+        if self.upper is not None:
+            law[self.upper + 1 :] = 0.0
+        return np.asarray(law / law.sum())
+
+    def design(self, n_players: int, semivalue: Semivalue) -> Design:
+        """Return the design of this sampler for a semivalue."""
+        draw = SizedSubsets(self.size_law(n_players), self.n_sizes)
+        return marginal_design("stratified", draw, n_players, semivalue)
+
+
+@dataclass(frozen=True)
+class VRDSSampler:
+    """Variance-reduced stratified sampling: sizes k with probability proportional to 1 / (k + 1).
+
+    The allocation that is best if the spread of the marginals falls with the size k like
+    1 / (k + 1), as it does for models that generalise.
+
+    Parameters
+    ----------
+    n_sizes : int
+        Coalitions drawn together for a player, their sizes spread evenly over the law.
+
+    References
+    ----------
+    Wu, M. et al. (2023). Variance Reduced Shapley Value Estimation for Trustworthy Data Valuation.
+    Computers & Operations Research 159, section 4.
+
+    Examples
+    --------
+    >>> from dvl_core import ShapleySemivalue
+    >>> VRDSSampler().design(3, ShapleySemivalue()).guarantee
+    'unbiased'
+    """
+
+    n_sizes: int = 8
+
+    def __post_init__(self) -> None:
+        if self.n_sizes < 1:
+            raise InvalidOptionError(f"n_sizes must be at least 1, got {self.n_sizes}")
+
+    def design(self, n_players: int, semivalue: Semivalue) -> Design:
+        """Return the design of this sampler for a semivalue."""
+        law = StratifiedSampler("harmonic").size_law(n_players)
+        return marginal_design("vrds", SizedSubsets(law, self.n_sizes), n_players, semivalue)

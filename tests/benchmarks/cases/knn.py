@@ -1,0 +1,48 @@
+"""Exact KNN-Shapley values."""
+
+from __future__ import annotations
+
+import numpy as np
+from measure import Arrays, Case, Script
+from results import Target
+
+from cases.common import SEED, distance_from_floor
+
+
+def make(n: int, n_test: int) -> Arrays:
+    """Return Gaussian features and five classes."""
+    rng = np.random.default_rng(SEED)
+    x = rng.normal(size=(n + n_test, 32))
+    y = np.argmax(x @ rng.normal(size=(32, 5)), axis=1)
+    return {
+        "x_train": x[:n],
+        "y_train": y[:n],
+        "x_test": x[n:],
+        "y_test": y[n:],
+        "k_neighbours": np.array(5),
+    }
+
+
+CASE = Case(
+    name="knn",
+    title="KNN-Shapley",
+    what=(
+        "Exact KNN-Shapley values of {n:,} training points for {n_test:,} test points with 32 "
+        "features (Gaussian; five classes by the largest of five linear functions), K = 5. dvl: "
+        "`KNNShapleyValuation(5, test)`. pyDVL: `KNNShapleyValuation(KNeighborsClassifier(5), "
+        "test)`. Floor: a numpy loop over the test points with one sort and one cumulative sum "
+        f"each. Seed {SEED}."
+    ),
+    sides=(
+        Script("floor", "floor", "knn", 5),
+        Script("dvl", "ours", "knn", 5),
+        Script("pyDVL", "peer", "knn", 5),
+    ),
+    targets=(Target("pyDVL", "dvl", at_least=10),),
+    size={"n": 10_000, "n_test": 500},
+    tiny={"n": 20, "n_test": 4},
+    make=make,
+    check=distance_from_floor,
+    reference="the floor's values",
+    tolerance=1e-12,
+)

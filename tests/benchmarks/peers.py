@@ -1,0 +1,45 @@
+"""The peers' own environments, built once under .bench and rebuilt when their pins change."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
+ENVIRONMENTS = ROOT / ".bench"
+TORCH = "torch==2.13.0"
+PYDVL = "pydvl==0.10.0"
+
+
+def pydvl_python() -> Path:
+    """Return the Python of an environment with pyDVL 0.10, built if it is not there."""
+    constraints = HERE / "constraints-pydvl.txt"
+    # Torch comes first and alone: what follows must take it as it is.
+    return environment("pydvl", constraints, [[TORCH], [PYDVL]])
+
+
+def environment(name: str, constraints: Path, steps: list[list[str]]) -> Path:
+    """Return the Python of environment `name`, in which `steps` were installed one by one."""
+    folder = ENVIRONMENTS / name
+    python = folder / "bin" / "python"
+    stamp = folder / ".declaration"
+    declared = _digest(constraints, steps)
+    if stamp.exists() and stamp.read_text() == declared:
+        return python
+    shutil.rmtree(folder, ignore_errors=True)
+    subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
+    for requirements in steps:
+        install = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+        subprocess.run([*install, "--constraint", str(constraints), *requirements], check=True)
+    stamp.write_text(declared)
+    return python
+
+
+def _digest(constraints: Path, steps: list[list[str]]) -> str:
+    """Return a digest of all that an environment is made from."""
+    text = f"{sys.version}\n{steps}\n{constraints.read_text()}"
+    return hashlib.sha256(text.encode()).hexdigest()

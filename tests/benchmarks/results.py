@@ -1,0 +1,112 @@
+"""What was measured, what follows from it, and how it is kept as JSON."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+
+class Spread(NamedTuple):
+    """Median, least and largest of a few numbers."""
+
+    median: float
+    least: float
+    largest: float
+
+    @classmethod
+    def of(cls, numbers: Sequence[float]) -> Spread:
+        """Sum up."""
+        return cls(float(np.median(numbers)), min(numbers), max(numbers))
+
+
+@dataclass(frozen=True)
+class Target:
+    """A bound on the seconds of `numerator` over those of `denominator`."""
+
+    numerator: str
+    denominator: str
+    at_least: float | None = None
+    at_most: float | None = None
+
+    def reached(self, ratio: float) -> bool:
+        """Whether a ratio is within the bounds that are given."""
+        enough = self.at_least is None or ratio >= self.at_least
+        return enough and (self.at_most is None or ratio <= self.at_most)
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How far the values of a side are from the reference of its case."""
+
+    side: str
+    difference: float
+    tolerance: float
+    peer: bool
+
+    @property
+    def holds(self) -> bool:
+        """Whether the difference is within the tolerance; NaN is not."""
+        return self.difference <= self.tolerance
+
+
+def machine() -> str:
+    """Return the model of the processor and how many cores there are."""
+    model = platform.processor() or platform.machine()
+    information = Path("/proc/cpuinfo")
+    if information.exists():
+        pairs = (line.partition(":") for line in information.read_text().splitlines())
+        model = next((v.strip() for k, _, v in pairs if k.strip() == "model name"), model)
+    return f"{model}, {os.cpu_count()} cores, {platform.system()}"
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a case took, ready for JSON: `seconds` holds one number a round, by side."""
+
+    name: str
+    title: str
+    what: str
+    seconds: Mapping[str, Sequence[float]]
+    targets: Sequence[Target] = ()
+    reference: str = ""
+    agreements: Sequence[Agreement] = ()
+    versions: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    machine: str = field(default_factory=machine)
+
+    def ratio(self, numerator: str, denominator: str) -> Spread:
+        """Return the ratios of the seconds of two sides, paired by round.
+
+        Only rounds in which both ran count, so that both saw the machine in the same state.
+        """
+        pairs = zip(self.seconds[numerator], self.seconds[denominator], strict=False)
+        return Spread.of([above / below for above, below in pairs])
+
+    def reached(self, target: Target) -> bool:
+        """Whether the median ratio is within the bounds of a target."""
+        return target.reached(self.ratio(target.numerator, target.denominator).median)
+
+    @property
+    def passed(self) -> bool:
+        """Whether all targets are reached, and our own sides agree; peers may be wrong."""
+        agree = all(agreement.holds or agreement.peer for agreement in self.agreements)
+        return agree and all(map(self.reached, self.targets))
+
+    def save(self, folder: Path) -> None:
+        """Write ``NAME.json`` into a folder, which is made if need be."""
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{self.name}.json").write_text(json.dumps(asdict(self), indent=2) + "\n")
+
+    @classmethod
+    def load(cls, path: Path) -> Result:
+        """Read what `save` wrote."""
+        entries = json.loads(path.read_text())
+        entries["targets"] = [Target(**entry) for entry in entries["targets"]]
+        entries["agreements"] = [Agreement(**entry) for entry in entries["agreements"]]
+        return cls(**entries)

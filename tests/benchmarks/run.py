@@ -1,0 +1,133 @@
+"""Run the benchmarks (``make bench``), show them, and write docs/benchmarks.md."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import peers
+from cases import CASES
+from measure import Case, measure
+from page import number, render
+from results import Result, Spread, Target
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+PAGE = peers.ROOT / "docs" / "benchmarks.md"
+RESULTS = peers.ENVIRONMENTS / "results"
+
+
+def main(
+    arguments: Sequence[str] | None = None,
+    *,
+    cases: Sequence[Case] = CASES,
+    page: Path = PAGE,
+    results: Path = RESULTS,
+) -> int:
+    """Run what the command line asks for.
+
+    Parameters
+    ----------
+    arguments : sequence of str, optional
+        The command line, that of the process by default.
+    cases : sequence of Case, optional
+        The benchmarks, in the order of the page.
+    page, results : Path, optional
+        The page to write, and the folder of the measurements.
+
+    Returns
+    -------
+    int
+        1 if a target was missed or one of our sides is wrong, else 0.
+    """
+    options = parse(arguments, [case.name for case in cases])
+    if options.list:
+        for case in cases:
+            print(f"{case.name:<14}{case.title.replace('`', '')}")
+        return 0
+    console = Console(stderr=True, log_path=False)
+    chosen = [case for case in cases if not options.only or case.name in options.only]
+    pythons = {"ours": Path(sys.executable)}
+    if options.peers and any(side.peer for case in chosen for side in case.sides):
+        pythons["peer"] = peers.pydvl_python()
+    measured = []
+    for case in chosen:
+        with tempfile.TemporaryDirectory() as folder:
+            result = measure(case, pythons, Path(folder), console.log, options.rounds)
+        measured.append(result)
+        if options.peers:
+            result.save(results)
+    show(measured, console)
+    if options.peers:
+        files = [results / f"{case.name}.json" for case in cases]
+        page.write_text(render([Result.load(file) for file in files if file.exists()]))
+    else:
+        console.print("The page is left as it is: without peers it would say less.")
+    return 0 if all(result.passed for result in measured) else 1
+
+
+def parse(arguments: Sequence[str] | None, names: Sequence[str]) -> argparse.Namespace:
+    """Return the options of the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        "--only", metavar="CASE", action="append", choices=names, help="one case; repeatable"
+    )
+    parser.add_argument("--rounds", type=positive, help="rounds of every side, not its own number")
+    parser.add_argument("--list", action="store_true", help="list the cases, run nothing")
+    parser.add_argument(
+        "--no-peers",
+        dest="peers",
+        action="store_false",
+        help="leave out other libraries, and write nothing",
+    )
+    return parser.parse_args(arguments)
+
+
+def positive(text: str) -> int:
+    """Return a number of rounds."""
+    rounds = int(text)
+    if rounds < 1:
+        raise ValueError(text)
+    return rounds
+
+
+def outcome(result: Result, target: Target) -> str:
+    """Return in a few words whether a target is reached."""
+    ratio = number(result.ratio(target.numerator, target.denominator).median)
+    word = "reached" if result.reached(target) else "MISSED"
+    return f"{word}: {ratio} x {target.denominator}"
+
+
+def show(results: Sequence[Result], console: Console) -> None:
+    """Print the measurements, and whether the targets are reached."""
+    columns = ("case", "side", "rounds", "median s", "least to most", "ratio to dvl", "target")
+    table = Table(*columns, box=box.SIMPLE_HEAD)
+    for result in results:
+        for side, seconds in result.seconds.items():
+            time = Spread.of(seconds)
+            ratio = "" if side == "dvl" else number(result.ratio(side, "dvl").median)
+            table.add_row(
+                result.name,
+                side,
+                str(len(seconds)),
+                number(time.median),
+                f"{number(time.least)} to {number(time.largest)}",
+                ratio,
+                "\n".join(outcome(result, t) for t in result.targets if t.numerator == side),
+            )
+    console.print(table)
+    for result in results:
+        for agreement in result.agreements:
+            if not agreement.holds:
+                console.print(
+                    f"{result.name}: {agreement.side} differs from {result.reference} by "
+                    f"{agreement.difference:.1e}"
+                )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
