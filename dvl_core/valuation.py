@@ -154,7 +154,7 @@ class SemivalueValuation(_Fitted, ABC):
             raise DataError(
                 "the utility has no players yet: call fit(train) with the training data"
             )
-        design = self._design(utility.n_players)
+        design = self.design(utility.n_players)
         return self._run(
             design,
             utility,
@@ -168,8 +168,14 @@ class SemivalueValuation(_Fitted, ABC):
             names=None if train is None else train.names,
         )
 
-    def _design(self, n_players: int) -> Design:
-        """Return the design of the sampler; a refusal says which samplers would do."""
+    def design(self, n_players: int) -> Design:
+        """Return the design that `fit` runs for that many players.
+
+        Raises
+        ------
+        UnsupportedSemivalueError
+            If the sampler does not cover the semivalue; the message says which samplers would do.
+        """
         sampler = self.sampler or self.default_sampler()
         try:
             return sampler.design(n_players, self.semivalue)

@@ -18,6 +18,7 @@ from dvl_core.errors import (
     MissingDependencyError,
     PluginLoadError,
     UnknownComponentError,
+    UnsupportedSemivalueError,
 )
 
 __all__ = ["FAILED", "INTERRUPTED", "PLUGIN", "USAGE", "exit_code", "one_sentence"]
@@ -38,7 +39,7 @@ def exit_code(error: BaseException) -> int:
     if isinstance(error, UnknownComponentError):
         # Its second argument is the way to get what is missing; without one it is a typo.
         return PLUGIN if len(error.args) > 1 else USAGE
-    if isinstance(error, InvalidOptionError):
+    if isinstance(error, InvalidOptionError | UnsupportedSemivalueError):
         return USAGE
     if isinstance(error, MissingDependencyError | IncompatibleComponentError | PluginLoadError):
         return PLUGIN

@@ -27,6 +27,7 @@ from dvl_core.report import removal_curve, write_report
 from dvl_core.result import ValuationResult
 from dvl_core.scorers import SupervisedScorer
 from dvl_core.utilities import ModelUtility
+from dvl_core.valuation import SemivalueValuation
 
 __all__ = ["Outcome", "ValueJob", "run_job"]
 
@@ -251,16 +252,12 @@ class _Execution:
 
     def _ends_by_itself(self) -> bool:
         """Whether the method has a finite design, such as leave-one-out."""
-        probe = registry.create("valuation", {"name": self.job.chosen_method}, utility=self.judge)
-        sampler = (
-            registry.create("sampler", self.job.sampler)
-            if self.job.sampler
-            else getattr(probe, "default_sampler", lambda: None)()
-        )
-        if sampler is None:
+        available = {"utility": self.judge, "sampler": self.job.sampler}
+        chosen = select_parts(self.cls, available)
+        probe = registry.create("valuation", {"name": self.job.chosen_method}, **chosen)
+        if not isinstance(probe, SemivalueValuation):
             return False
-        design = sampler.design(len(self.data.train), probe.semivalue)
-        return design.n_blocks is not None
+        return probe.design(len(self.data.train)).n_blocks is not None
 
     def _description(self, valuation: Any) -> dict[str, Any]:
         """Return what run.json says before the values are known."""
