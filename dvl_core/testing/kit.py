@@ -136,7 +136,7 @@ def check_component(
     --------
     >>> from dvl_core import MemoryStore
     >>> {outcome.status for outcome in check_component("store", MemoryStore)}
-    {'passed', 'not applicable'}
+    {'passed'}
     """
     every = checks(kind)
     expected = dict(expected_failures or {})
