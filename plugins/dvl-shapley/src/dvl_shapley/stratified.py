@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
     from dvl_core.protocols import Design, Semivalue
 
-__all__ = ["SizeRule", "StratifiedSampler", "VRDSSampler"]
+__all__ = ["StratifiedSampler", "VRDSSampler"]
 
-SizeRule = Literal["constant", "linear", "harmonic", "power-law", "group-testing"]
+SIZES = ("constant", "linear", "harmonic", "power-law", "group-testing")
 
 
 @dataclass(frozen=True)
@@ -55,15 +55,15 @@ class StratifiedSampler:
     array([0.5455, 0.2727, 0.1818])
     """
 
-    sizes: SizeRule = "harmonic"
+    sizes: Literal["constant", "linear", "harmonic", "power-law", "group-testing"] = "harmonic"
     exponent: float = -0.5
     lower: int = 0
     upper: int | None = None
     n_sizes: int = 4
 
     def __post_init__(self) -> None:
-        if self.sizes not in get_args(SizeRule):
-            known = ", ".join(map(repr, get_args(SizeRule)))
+        if self.sizes not in SIZES:
+            known = ", ".join(map(repr, SIZES))
             raise InvalidOptionError(f"sizes must be one of {known}, got {self.sizes!r}")
         if self.lower < 0 or (self.upper is not None and self.upper < self.lower):
             raise InvalidOptionError(
