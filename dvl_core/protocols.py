@@ -31,6 +31,7 @@ __all__ = [
     "Design",
     "Evaluation",
     "Fingerprinted",
+    "Finishing",
     "Guarantee",
     "InverseHessianApproximator",
     "LinearOperator",
@@ -106,6 +107,14 @@ class Accumulator(Protocol):
 
     def restore(self, state: Mapping[str, AnyArray]) -> None:
         """Go back to a saved `state`, bit for bit."""
+
+
+@runtime_checkable
+class Finishing(Protocol):
+    """An accumulator whose values take work that is done once, when the run is over."""
+
+    def finish(self) -> tuple[Estimate, dict[str, Any]]:
+        """Return the final estimate, and what else belongs into the extras of the result."""
 
 
 class Design(Protocol):

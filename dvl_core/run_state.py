@@ -11,6 +11,7 @@ import numpy as np
 
 from dvl_core.checkpoint import Checkpoint
 from dvl_core.errors import DvlWarning
+from dvl_core.protocols import Finishing
 from dvl_core.result import ValuationResult
 from dvl_core.stopping import Progress, StoppingRule, Verdict
 from dvl_core.trace import Trace
@@ -128,9 +129,16 @@ class RunState:
 
     def result(self, algorithm: str, seed: int, names: Sequence[Any] | None) -> ValuationResult:
         """Return what is known now."""
-        estimate = self.accumulator.estimate()
+        extras: dict[str, Any] = {}
+        accumulator = self.accumulator
+        if isinstance(accumulator, Finishing):
+            estimate, extras = accumulator.finish()
+        else:
+            estimate = accumulator.estimate()
         unknown = int(np.isnan(estimate.values).sum())
-        if unknown and self.stop_reason != INTERRUPTED:
+        # What is solved for at the end says itself why there is no solution.
+        speaks_for_itself = isinstance(accumulator, Finishing)
+        if unknown and not speaks_for_itself and self.stop_reason != INTERRUPTED:
             warnings.warn(
                 f"{unknown} of {len(estimate.values)} players have no value (NaN): nothing was "
                 f"evaluated that informs them ({self.stop_reason})",
@@ -153,6 +161,7 @@ class RunState:
             extras={
                 "elapsed": self.elapsed,
                 "guarantee": self.design.guarantee,
+                **extras,
                 **{f"trace_{key}": array for key, array in self.trace.arrays().items()},
             },
         )

@@ -1,7 +1,8 @@
 """What valuation methods share: from constructor arguments to a run of the engine.
 
-A method is a subclass that names its semivalue and its default sampler (`SemivalueValuation`), or
-one that makes its own design from the training data (`OneShotValuation`).
+A method is a subclass that names its semivalue and its default sampler (`SemivalueValuation`), that
+makes a design of its own for a utility (`UtilityValuation`) or from the training data alone
+(`OneShotValuation`).
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from dvl_core.protocols import Backend, Design, Semivalue, Store
     from dvl_core.result import ValuationResult
 
-__all__ = ["OneShotValuation", "SemivalueValuation"]
+__all__ = ["OneShotValuation", "SemivalueValuation", "UtilityValuation"]
 
 DEFAULT_EVALUATIONS_PER_PLAYER = 50
 LEAST_DEFAULT_EVALUATIONS = 1000
@@ -71,8 +72,8 @@ class _Fitted(Described):
         return self
 
 
-class SemivalueValuation(_Fitted, ABC):
-    """Base of the methods that estimate a semivalue of a utility.
+class UtilityValuation(_Fitted, ABC):
+    """Base of the methods that evaluate a utility.
 
     Parameters
     ----------
@@ -123,14 +124,9 @@ class SemivalueValuation(_Fitted, ABC):
         self.progress = progress
         self.checkpoint = checkpoint
 
-    @property
     @abstractmethod
-    def semivalue(self) -> Semivalue:
-        """The semivalue that this method estimates."""
-
-    @abstractmethod
-    def default_sampler(self) -> Sampler:
-        """Return the sampler to use when none is given."""
+    def design(self, n_players: int) -> Design:
+        """Return the design that `fit` runs for that many players."""
 
     def fit(self, train: Dataset | None = None) -> Self:
         """Estimate the values of the players of `train`.
@@ -143,7 +139,7 @@ class SemivalueValuation(_Fitted, ABC):
         Raises
         ------
         UnsupportedSemivalueError
-            If the sampler does not cover the semivalue; nothing was trained.
+            If the sampler does not suit the method; nothing was trained.
         UtilityError
             If training or scoring failed on a coalition.
         RunInterrupted
@@ -168,6 +164,35 @@ class SemivalueValuation(_Fitted, ABC):
             names=None if train is None else train.names,
         )
 
+    def _default_stopping(self, design: Design) -> StoppingRule | None:
+        """Return the default budget, announced, unless the design ends by itself."""
+        if design.n_blocks is not None:
+            return None
+        budget = max(LEAST_DEFAULT_EVALUATIONS, DEFAULT_EVALUATIONS_PER_PLAYER * design.n_players)
+        warnings.warn(
+            f"no stopping rule was given: stopping after {budget:,} utility evaluations; pass "
+            "stopping=MaxEvaluations(...), MinUpdates(...) or AbsoluteStandardError(...)",
+            DvlWarning,
+            stacklevel=3,
+        )
+        return MaxEvaluations(budget)
+
+
+class SemivalueValuation(UtilityValuation, ABC):
+    """Base of the methods that estimate a semivalue of a utility.
+
+    Parameters are those of `UtilityValuation`.
+    """
+
+    @property
+    @abstractmethod
+    def semivalue(self) -> Semivalue:
+        """The semivalue that this method estimates."""
+
+    @abstractmethod
+    def default_sampler(self) -> Sampler:
+        """Return the sampler to use when none is given."""
+
     def design(self, n_players: int) -> Design:
         """Return the design that `fit` runs for that many players.
 
@@ -182,19 +207,6 @@ class SemivalueValuation(_Fitted, ABC):
         except UnsupportedSemivalueError as error:
             fitting = ", ".join(_samplers_for(n_players, self.semivalue))
             raise UnsupportedSemivalueError(f"{error}; these would do: {fitting}") from None
-
-    def _default_stopping(self, design: Design) -> StoppingRule | None:
-        """Return the default budget, announced, unless the design ends by itself."""
-        if design.n_blocks is not None:
-            return None
-        budget = max(LEAST_DEFAULT_EVALUATIONS, DEFAULT_EVALUATIONS_PER_PLAYER * design.n_players)
-        warnings.warn(
-            f"no stopping rule was given: stopping after {budget:,} utility evaluations; pass "
-            "stopping=MaxEvaluations(...), MinUpdates(...) or AbsoluteStandardError(...)",
-            DvlWarning,
-            stacklevel=3,
-        )
-        return MaxEvaluations(budget)
 
 
 class OneShotValuation(_Fitted, ABC):

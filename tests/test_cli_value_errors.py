@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
+from dvl_core import known_plugins
 from dvl_core.cli.main import cli
 
 DVL = str(Path(sys.executable).parent / "dvl")
@@ -77,9 +78,7 @@ NB = ["--model", "sklearn.naive_bayes:GaussianNB"]
     ("arguments", "code", "parts"),
     [
         (["--method", "shaply"], 2, ["unknown valuation 'shaply'", "did you mean 'shapley'?"]),
-        (["--method", "least-core"], 3, ["pip install dvl-least-core"]),
         (["--sampler", "permutaton"], 2, ["did you mean 'permutation'?"]),
-        (["--backend", "ray"], 3, ["pip install dvl-ray"]),
         (["--backend", "jobli"], 2, ["did you mean 'joblib'?"]),
         (["--store", "redis:x"], 2, ["unknown store 'redis'"]),
         (["--scorer", "acuracy"], 2, ["no scorer 'acuracy'", "did you mean 'accuracy'?"]),
@@ -109,6 +108,16 @@ def test_bad_options_are_named_with_the_way_out(
     tmp_path: Path, arguments: list[str], code: int, parts: list[str]
 ) -> None:
     is_one_sentence(value(tmp_path, GOOD, *arguments), code, *parts)
+
+
+@pytest.mark.parametrize(("option", "kind"), [("--method", "valuation"), ("--backend", "backend")])
+def test_a_known_plugin_that_is_not_installed_says_how_to_install_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, option: str, kind: str
+) -> None:
+    shipped = {**known_plugins.KNOWN_PLUGINS, (kind, "elsewhere"): "dvl-elsewhere"}
+    monkeypatch.setattr(known_plugins, "KNOWN_PLUGINS", shipped)
+    done = value(tmp_path, GOOD, option, "elsewhere")
+    is_one_sentence(done, 3, "'elsewhere'", "pip install dvl-elsewhere")
 
 
 def test_a_sampler_that_does_not_cover_the_method_is_refused(tmp_path: Path) -> None:

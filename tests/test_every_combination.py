@@ -30,7 +30,9 @@ SAMPLERS = [ref for ref in list_plugins("sampler") if ref.status == "ok"]
 VALUATIONS = [
     ref
     for ref in list_plugins("valuation")
-    if ref.status == "ok" and "sampler" in {option.name for option in options_of(ref.load())}
+    if ref.status == "ok"
+    and hasattr(ref.load(), "semivalue")
+    and "sampler" in {option.name for option in options_of(ref.load())}
 ]
 SIZE_LAW = SizeLawSemivalue((0.1, 0.2, 0.3, 0.4), "of our own")
 SEMIVALUES = [

@@ -27,7 +27,7 @@ from dvl_core.report import removal_curve, write_report
 from dvl_core.result import ValuationResult
 from dvl_core.scorers import SupervisedScorer
 from dvl_core.utilities import ModelUtility
-from dvl_core.valuation import SemivalueValuation
+from dvl_core.valuation import UtilityValuation
 
 __all__ = ["Outcome", "ValueJob", "run_job"]
 
@@ -255,7 +255,7 @@ class _Execution:
         available = {"utility": self.judge, "sampler": self.job.sampler}
         chosen = select_parts(self.cls, available)
         probe = registry.create("valuation", {"name": self.job.chosen_method}, **chosen)
-        if not isinstance(probe, SemivalueValuation):
+        if not isinstance(probe, UtilityValuation):
             return False
         return probe.design(len(self.data.train)).n_blocks is not None
 
