@@ -37,11 +37,15 @@ _EXPORTS = {
     "ModelUtility": "dvl_core.utilities",
     "NoStopping": "dvl_core.stopping",
     "RankCorrelation": "dvl_core.stopping",
+    "RelativeStandardError": "dvl_core.stopping",
     "SemivalueValuation": "dvl_core.valuation",
     "SerialBackend": "dvl_core.backends",
     "ShapleySemivalue": "dvl_core.semivalues",
+    "SignCertainty": "dvl_core.stopping",
+    "StableSet": "dvl_core.stopping",
     "SupervisedScorer": "dvl_core.scorers",
     "UniformSampler": "dvl_core.samplers",
+    "UtilityValuation": "dvl_core.valuation",
     "ValuationResult": "dvl_core.result",
     "create": "dvl_core.registry",
     "get": "dvl_core.registry",
@@ -87,10 +91,14 @@ if TYPE_CHECKING:
     from dvl_core.stopping import MinUpdates as MinUpdates
     from dvl_core.stopping import NoStopping as NoStopping
     from dvl_core.stopping import RankCorrelation as RankCorrelation
+    from dvl_core.stopping import RelativeStandardError as RelativeStandardError
+    from dvl_core.stopping import SignCertainty as SignCertainty
+    from dvl_core.stopping import StableSet as StableSet
     from dvl_core.stores import DiskStore as DiskStore
     from dvl_core.stores import MemoryStore as MemoryStore
     from dvl_core.utilities import ModelUtility as ModelUtility
     from dvl_core.valuation import SemivalueValuation as SemivalueValuation
+    from dvl_core.valuation import UtilityValuation as UtilityValuation
 
 
 def __getattr__(name: str) -> Any:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
     from dvl_core.protocols import AnyArray, BoolArray, FloatArray, IntArray
+    from dvl_core.result_plots import ResultPlots
 
 __all__ = ["ValuationResult", "ValuedPlayer"]
 
@@ -226,6 +227,13 @@ class ValuationResult:
                 "converged": self.converged,
             }
         )
+
+    @property
+    def plot(self) -> ResultPlots:
+        """Plots: ``plot.values()``, ``plot.histogram()``, ``plot.convergence()``."""
+        from dvl_core.result_plots import ResultPlots
+
+        return ResultPlots(self)
 
     def equals(self, other: ValuationResult) -> bool:
         """Whether all arrays are equal, bit for bit."""

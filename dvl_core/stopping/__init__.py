@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dvl_core.stopping.budgets import MaxEvaluations, MaxTime, MaxUpdates, MinUpdates, NoStopping
+from dvl_core.stopping.certainty import RelativeStandardError, SignCertainty, StableSet
 from dvl_core.stopping.convergence import AbsoluteStandardError, HistoryDeviation, RankCorrelation
 from dvl_core.stopping.rules import Progress, StoppingRule, Verdict
 
@@ -16,6 +17,9 @@ __all__ = [
     "NoStopping",
     "Progress",
     "RankCorrelation",
+    "RelativeStandardError",
+    "SignCertainty",
+    "StableSet",
     "StoppingRule",
     "Verdict",
 ]

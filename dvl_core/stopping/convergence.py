@@ -38,7 +38,7 @@ class AbsoluteStandardError(StoppingRule):
     def __init__(self, threshold: float, fraction: float = 1.0, burn_in: int = 10) -> None:
         if not threshold > 0:
             raise InvalidOptionError(f"threshold must be positive, got {threshold}")
-        _check_share("fraction", fraction)
+        check_share("fraction", fraction)
         self.threshold = float(threshold)
         self.fraction = float(fraction)
         self.burn_in = int(burn_in)
@@ -140,7 +140,7 @@ class RankCorrelation(StoppingRule):
     """Three steps of 1.25 are a factor of 1.95: about half."""
 
     def __init__(self, rtol: float = 0.01, burn_in: int = 16) -> None:
-        _check_share("rtol", rtol)
+        check_share("rtol", rtol)
         self.rtol = float(rtol)
         self.burn_in = int(burn_in)
         self.start(0)
@@ -196,7 +196,7 @@ def rank_correlation(first: FloatArray, second: FloatArray) -> float:
     return float(a @ b) / norm if norm > 0 else 0.0
 
 
-def _check_share(name: str, value: float) -> None:
+def check_share(name: str, value: float) -> None:
     """Raise unless `value` is in (0, 1]."""
     if not 0 < value <= 1:
         raise InvalidOptionError(f"{name} must be above 0 and at most 1, got {value}")
