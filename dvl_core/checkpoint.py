@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -105,13 +104,13 @@ def _read(path: str | os.PathLike[str]) -> Checkpoint | None:
     if not Path(path).exists():
         return None
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with Path(path).open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
             arrays = {key: archive[key] for key in archive.files}
         header = json.loads(bytes(arrays.pop("header")))
         if header["format"] != FORMAT:
             raise ValueError(f"format {header['format']!r}")
-        identity, counters = header["identity"], header["counters"]
-    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+        identity, counters = dict(header["identity"]), dict(header["counters"])
+    except Exception as error:  # a damaged archive can raise nearly anything
         raise CheckpointError(
             f"{os.fspath(path)!r} is not a readable checkpoint ({error}); delete it to start anew"
         ) from error

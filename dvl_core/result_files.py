@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +67,9 @@ def load_result(path: str | os.PathLike[str]) -> ValuationResult:
         extras = header.pop("extras")
         extras |= {k.removeprefix(EXTRA): a for k, a in arrays.items() if k.startswith(EXTRA)}
         return ValuationResult(**{f: arrays[f] for f in ARRAYS}, extras=extras, **header)
-    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+    except MissingDependencyError:
+        raise
+    except Exception as error:  # a damaged archive can raise nearly anything
         raise ResultError(
             f"{os.fspath(path)!r} is damaged or not a saved result ({error})"
         ) from error
@@ -80,7 +81,8 @@ def _split(result: ValuationResult) -> tuple[dict[str, Any], str]:
     extras = arguments.pop("extras")
     arrays = {field: arguments.pop(field) for field in ARRAYS}
     plain = {}
-    for key, extra in extras.items():
+    for name, extra in extras.items():
+        key = str(name)
         if isinstance(extra, np.ndarray):
             if extra.dtype.kind not in "iufbU":
                 raise ResultError(f"extra {key!r} has the type {extra.dtype}, which is not saved")
@@ -95,7 +97,7 @@ def _split(result: ValuationResult) -> tuple[dict[str, Any], str]:
 
 def _load_npz(path: str | os.PathLike[str]) -> dict[str, Any]:
     """Return all arrays of the archive."""
-    with np.load(path, allow_pickle=False) as archive:
+    with Path(path).open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
         return {key: archive[key] for key in archive.files}
 
 
@@ -115,23 +117,28 @@ def _save_parquet(arrays: dict[str, Any], header: str, path: str | os.PathLike[s
     """Write one row per player; everything else goes into the metadata of the file."""
     pyarrow, parquet = _parquet()
     others = {k: [a.tolist(), str(a.dtype)] for k, a in arrays.items() if k.startswith(EXTRA)}
-    metadata = {"dvl": header, "dvl-extras": json.dumps(others)}
+    metadata = {
+        "dvl": header,
+        "dvl-extras": json.dumps(others),
+        "dvl-names": str(arrays["names"].dtype),
+    }
     table = pyarrow.table({field: arrays[field] for field in ARRAYS}).replace_schema_metadata(
         metadata
     )
     with atomic_write(path) as stream:
-        parquet.write_table(table, stream)
+        parquet.write_table(table, stream, write_page_checksum=True)
 
 
 def _load_parquet(path: str | os.PathLike[str]) -> dict[str, Any]:
     """Return the arrays and the header."""
     pyarrow, parquet = _parquet()
     try:
-        table = parquet.read_table(os.fspath(path))
+        table = parquet.read_table(os.fspath(path), page_checksum_verification=True)
     except pyarrow.ArrowException as error:
         raise ValueError(str(error)) from error
     metadata = table.schema.metadata or {}
     arrays = {field: np.asarray(table[field].to_pylist()) for field in ARRAYS}
+    arrays["names"] = arrays["names"].astype(metadata[b"dvl-names"].decode())
     arrays["header"] = np.frombuffer(metadata[b"dvl"], dtype=np.uint8)
     for key, (content, dtype) in json.loads(metadata[b"dvl-extras"]).items():
         arrays[key] = np.array(content, dtype=dtype)

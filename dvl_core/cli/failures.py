@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import traceback
 import warnings
 from collections.abc import Iterator
@@ -87,7 +88,9 @@ def _unexpected(error: Exception, debug: bool) -> str:
 def _end(message: str, error: BaseException, debug: bool) -> NoReturn:
     if debug:
         click.echo("".join(traceback.format_exception(error)), err=True, nl=False)
-    click.echo(f"error: {message}", err=True)
+    # Libraries below like to explain themselves in paragraphs.
+    line = re.sub(r"\s*\n\s*", " ", message.strip())
+    click.echo(f"error: {line}", err=True)
     raise click.exceptions.Exit(exit_code(error)) from error
 
 

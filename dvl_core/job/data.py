@@ -10,7 +10,7 @@ import numpy as np
 from dvl_core.data import Dataset
 from dvl_core.errors import DataError
 from dvl_core.job.encoding import Encoder, fit_encoder
-from dvl_core.job.tables import checked_column
+from dvl_core.job.tables import checked_column, is_hashable
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -85,10 +85,8 @@ def prepare(
         train_frame, test_frame = _split(frame, target, test_size, seed, classifies)
     else:
         train_frame, test_frame = frame, _usable_rows(test_frame, target, None, "test ", notes)
+        _check_test_columns(train_frame.drop(columns=group_by or []), test_frame, target)
     features = train_frame.drop(columns=[c for c in (target, group_by) if c is not None])
-    missing = [name for name in features.columns if name not in test_frame.columns]
-    if missing:
-        raise DataError(f"the test file lacks the column {missing[0]!r}")
     encoder = fit_encoder(features)
     names = _feature_names(encoder)
     train = Dataset(
@@ -109,10 +107,11 @@ def _usable_rows(
     frame: pd.DataFrame, target: str, group_by: str | None, which: str, notes: list[str]
 ) -> pd.DataFrame:
     """Return the rows that have a target; refuse rows without a group."""
-    checked_column(frame, target, "--target")
+    option = "--test" if which else "--target"
+    checked_column(frame, target, option)
     unknown = frame[target].isna()
     if unknown.all():
-        raise DataError(f"--target: column {target!r} has no values")
+        raise DataError(f"{option}: column {target!r} has no values")
     if unknown.any():
         notes.append(f"{int(unknown.sum()):,} {which}rows without a target are left out")
         frame = frame[~unknown]
@@ -129,13 +128,37 @@ def _usable_rows(
     return frame
 
 
+def _check_test_columns(train: pd.DataFrame, test: pd.DataFrame, target: str) -> None:
+    """Raise unless the test rows have all columns, and numbers where they are needed."""
+    from pandas.api import types
+
+    for name in train.columns:
+        if name not in test.columns:
+            raise DataError(f"--test: the test file lacks the column {name!r}")
+        if test[name].isna().all():
+            continue
+        here, there = (types.is_numeric_dtype(frame[name]) for frame in (train, test))
+        # Categories may look like numbers in one of the files; the target must not.
+        if (here and not there) or (name == target and here != there):
+            raise DataError(
+                f"--test: column {name!r} holds {'numbers' if there else 'text'}, but "
+                f"{'numbers' if here else 'text'} in the data file"
+            )
+
+
 def _check_target(column: pd.Series[Any], target: str, classifies: bool) -> None:
     """Raise if there is nothing to learn from the target."""
     from pandas.api import types
 
+    if not is_hashable(column):
+        raise DataError(f"--target: column {target!r} holds lists or other objects, not one value")
     if column.nunique() < 2:
         what = "class" if classifies else "value"
         raise DataError(f"--target: column {target!r} has only one {what}, {column.iloc[0]!r}")
+    if classifies and types.is_float_dtype(column) and not (column % 1 == 0).all():
+        raise DataError(
+            f"--target: column {target!r} is to be predicted as a class but holds fractions"
+        )
     if not classifies and not types.is_numeric_dtype(column):
         raise DataError(f"--target: column {target!r} is to be predicted as a number but is text")
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from dvl_core.errors import DataError
+from dvl_core.job.tables import is_hashable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -102,10 +103,13 @@ def _sorted_columns(frame: pd.DataFrame) -> tuple[dict[str, list[str]], list[str
     notes = []
     for name in frame.columns:
         column = frame[name]
-        distinct = column.nunique()
+        hashable = is_hashable(column)
+        distinct = column.nunique() if hashable else 0
         kind, reason = "categorical", ""
         if column.isna().all():
             reason = "all its values are missing"
+        elif not hashable:
+            reason = "it holds lists or other objects"
         elif types.is_datetime64_any_dtype(column) or types.is_timedelta64_dtype(column):
             reason = "it holds dates or durations"
         elif types.is_numeric_dtype(column) and not types.is_bool_dtype(column):

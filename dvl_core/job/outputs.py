@@ -13,18 +13,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dvl_core.errors import DataError
+from dvl_core.errors import DataError, ResultError
 from dvl_core.files import atomic_write
+from dvl_core.result import ValuationResult
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from dvl_core.data import Dataset
-    from dvl_core.result import ValuationResult
 
 __all__ = ["OutputFolder", "versions", "worst_rows"]
 
-FILES = ("values.csv", "result.npz", "run.json", "report.json", "report.html", "checkpoint.npz")
+WRITTEN = ("values.csv", "result.npz", "run.json", "report.json", "report.html")
+FILES = (*WRITTEN, "checkpoint.npz")
 SHOWN_ROWS = 20
 
 
@@ -50,21 +51,32 @@ class OutputFolder:
         """
         self._make()
         previous = self._previous()
+        if overwrite and (previous is None or previous.get("identity") != identity):
+            self.clear()
+            return None
         if previous is None:
             return None
-        if overwrite:
-            if previous.get("identity") != identity:
-                self.clear()
-                return None
-            return previous
-        found = previous.get("identity") or {}
-        differing = sorted(k for k in {*found, *identity} if found.get(k) != identity.get(k))
-        if differing:
+        found = previous.get("identity")
+        if not isinstance(found, dict):
+            reason = "its run.json is damaged"
+        else:
+            differing = sorted(k for k in {*found, *identity} if found.get(k) != identity.get(k))
+            reason = f"it differs in {', '.join(differing)}" if differing else ""
+        if reason:
             raise DataError(
-                f"{str(self.path)!r} holds another run (it differs in {', '.join(differing)}): "
-                "choose another folder, or replace it with --overwrite"
+                f"{str(self.path)!r} holds another run ({reason}): choose another folder, or "
+                "replace it with --overwrite"
             )
         return previous
+
+    def finished(self) -> ValuationResult | None:
+        """Return the saved result if all files of a finished run are there and it can be read."""
+        if not all((self.path / name).is_file() for name in WRITTEN):
+            return None
+        try:
+            return ValuationResult.load(self.path / "result.npz")
+        except ResultError:
+            return None
 
     def _make(self) -> None:
         """Create the folder, and find out now rather than hours later if it can be written."""

@@ -5,9 +5,12 @@ from __future__ import annotations
 import difflib
 import functools
 import json
+import math
 import operator
+import pkgutil
 from collections.abc import Sequence
 from importlib import import_module
+from inspect import signature
 from typing import TYPE_CHECKING, Any
 
 from dvl_core.errors import InvalidOptionError
@@ -41,12 +44,19 @@ def model_from(target: str, options: str | None) -> Any:
     module_name, separator, class_name = target.replace(":", " ").partition(" ")
     if not separator:
         module_name, _, class_name = target.rpartition(".")
-    if not module_name or not class_name:
+    if not module_name or not class_name or module_name.startswith("."):
         raise InvalidOptionError(f"--model must be MODULE:CLASS, got {target!r}")
     try:
         module = import_module(module_name)
-    except ImportError as error:
-        raise InvalidOptionError(f"--model: cannot import {module_name!r}: {error}") from error
+    except ModuleNotFoundError as error:
+        guess = _guess_module(module_name) if error.name == module_name else ""
+        raise InvalidOptionError(
+            f"--model: cannot import {module_name!r}: {error}{guess}"
+        ) from error
+    except (Exception, SystemExit) as error:
+        raise InvalidOptionError(
+            f"--model: cannot import {module_name!r}: {type(error).__name__}: {error}"
+        ) from error
     if not hasattr(module, class_name):
         raise InvalidOptionError(
             f"--model: module {module_name!r} has no {class_name!r}"
@@ -54,9 +64,36 @@ def model_from(target: str, options: str | None) -> Any:
         )
     keywords = _json_object(options)
     try:
-        return getattr(module, class_name)(**keywords)
+        model = getattr(module, class_name)(**keywords)
     except (TypeError, ValueError) as error:
-        raise InvalidOptionError(f"--model-options do not fit {class_name}: {error}") from error
+        guess = _guess_keyword(getattr(module, class_name), keywords)
+        raise InvalidOptionError(
+            f"--model-options do not fit {class_name}: {error}{guess}"
+        ) from error
+    if not callable(getattr(model, "fit", None)):
+        raise InvalidOptionError(f"--model: {target!r} makes no model: there is no method fit")
+    return model
+
+
+def _guess_keyword(made_by: Any, keywords: dict[str, Any]) -> str:
+    """Return a hint at the option that was meant by the first one that does not exist."""
+    try:
+        taken = list(signature(made_by).parameters)
+    except (TypeError, ValueError):
+        return ""
+    return next((_guess(keyword, taken) for keyword in keywords if keyword not in taken), "")
+
+
+def _guess_module(name: str) -> str:
+    """Return a hint at the closest module beside the one that does not exist."""
+    package = name.rpartition(".")[0]
+    try:
+        path = import_module(package).__path__ if package else None
+    except Exception:
+        return ""
+    known = [f"{package}.{m.name}".lstrip(".") for m in pkgutil.iter_modules(path)]
+    close = difflib.get_close_matches(name, known, n=1)
+    return f"; did you mean {close[0]!r}?" if close else ""
 
 
 def _json_object(text: str | None) -> dict[str, Any]:
@@ -81,10 +118,12 @@ def is_classification(y: Any, model: Any, scorer: str | None) -> bool:
     from sklearn.base import is_classifier, is_regressor
     from sklearn.metrics import get_scorer
 
-    if model is not None and is_classifier(model):
-        return True
-    if model is not None and is_regressor(model):
-        return False
+    # Any object with fit will do as a model; only scikit-learn's say what they predict.
+    if hasattr(model, "__sklearn_tags__"):
+        if is_classifier(model):
+            return True
+        if is_regressor(model):
+            return False
     if scorer is not None:
         metric = getattr(get_scorer(scorer), "_score_func", None)
         module = str(getattr(metric, "__module__", ""))
@@ -128,16 +167,19 @@ def stopping_from(rules: Sequence[str], budget: int | None) -> StoppingRule | No
         if key not in known:
             raise InvalidOptionError(f"--stop: there is no rule {name!r}{_guess(key, known)}")
         try:
-            number = float(value) if separator else None
+            number = float(value) if separator else math.nan
         except ValueError:
-            number = None
-        if number is None:
-            raise InvalidOptionError(f"--stop: write {key}=NUMBER, got {text!r}")
-        whole = number.is_integer() and key not in ("absolute-standard-error", "max-time")
-        # The first parameter of a rule is the one that has no better default.
-        first = {"history-deviation": "rtol"}.get(key)
-        argument = int(number) if whole else number
-        made.append(known[key](**{first: number}) if first else known[key](argument))
+            number = math.nan
+        # The parameter that has no better default.
+        given = {"history-deviation": "rtol"}.get(key, next(iter(signature(known[key]).parameters)))
+        counts = given.startswith("n_")
+        if not math.isfinite(number) or (counts and not number.is_integer()):
+            kind = "a whole number" if counts else "a number"
+            raise InvalidOptionError(f"--stop: write {key}=NUMBER with {kind}, got {text!r}")
+        try:
+            made.append(known[key](**{given: int(number) if counts else number}))
+        except InvalidOptionError as error:
+            raise InvalidOptionError(f"--stop {text}: {error}") from error
     return functools.reduce(operator.or_, made) if made else None
 
 
@@ -148,6 +190,8 @@ def backend_from(name: str | None, n_jobs: int | None) -> Backend | None:
 
     if name is None and n_jobs is None:
         return None
+    if n_jobs == 0:
+        raise InvalidOptionError("--n-jobs must be a number of workers, or -1 for one per core")
     chosen = name or "joblib"
     options = {}
     if n_jobs is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shlex
+import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -138,14 +139,19 @@ def run_job(job: ValueJob, tell: Callable[[str], None] = lambda note: None) -> O
         On Ctrl-C, after the partial result was written.
     """
     # Files are looked at before anything is written.
-    frame = selected(read_table(job.data), job.where, job.drop)
-    test_frame = None if job.test is None else selected(read_table(job.test), job.where, job.drop)
+    frame = selected(read_table(job.data), job.where, job.drop, job.data)
+    test_frame = None
+    if job.test is not None:
+        # Columns that only the test file has, or that are left out, do no harm there.
+        test_frame = selected(read_table(job.test), job.where, (), job.test)
     folder = OutputFolder(job.out)
     identity = job.identity()
     previous = folder.open(identity, job.overwrite)
     if previous and previous.get("status") == "done":
-        result = ValuationResult.load(job.out / "result.npz")
-        return Outcome(result, job.out, previous, was_done=True)
+        result = folder.finished()
+        if result is not None:
+            return Outcome(result, job.out, previous, was_done=True)
+        tell(f"a file of this run is missing or damaged in {job.out}: writing all again")
     model = None if job.model is None else parts.model_from(job.model, job.model_options)
     if model is None and job.model_options:
         raise InvalidOptionError("--model-options needs --model")
@@ -187,7 +193,15 @@ class _Execution:
         classifies = self.data.classification
         self.scoring = self.scorer or ("accuracy" if classifies else "r2")
         model = self.model if self.model is not None else parts.default_model(classifies)
-        return ModelUtility(model, SupervisedScorer(self.scoring, self.data.test))
+        scorer = SupervisedScorer(self.scoring, self.data.test)
+        try:
+            _ = scorer.default
+        except InvalidOptionError as error:
+            reason = error.__cause__ or "a model that learned nothing scores NaN"
+            raise InvalidOptionError(
+                f"--scorer {self.scoring} does not fit the test rows: {reason}"
+            ) from error
+        return ModelUtility(model, scorer)
 
     def value(self) -> Outcome:
         """Fit the method and write everything."""
@@ -228,6 +242,10 @@ class _Execution:
         }
         chosen = select_parts(self.cls, available, label=label)
         for name, text in parts.option_pairs(job.options):
+            if name in _SET_BY_THE_COMMAND:
+                raise InvalidOptionError(
+                    f"--option: {name!r} is set by the command, not here; see dvl value --help"
+                )
             chosen[name.replace("-", "_")] = parse_option(self.cls, name, text, label=label)
         return registry.create("valuation", {"name": job.chosen_method}, **chosen)
 
@@ -324,6 +342,7 @@ class _Execution:
         return Outcome(result, folder.path, run, was_done=False)
 
 
+_SET_BY_THE_COMMAND = ("seed", "progress", "checkpoint")
 _TRACE = ("n_evaluations", "max_stderr", "mean_stderr")
 
 
@@ -333,7 +352,8 @@ def _quiet() -> Iterator[None]:
     before = os.environ.get("PYTHONWARNINGS")
     os.environ["PYTHONWARNINGS"] = "ignore"
     try:
-        with warnings.catch_warnings():
+        # What a model prints is no data of ours.
+        with contextlib.redirect_stdout(sys.stderr), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             warnings.simplefilter("always", DvlWarning)
             yield

@@ -11,3 +11,9 @@ test_knn_shapley_conforms = conformance_test("valuation", KNNShapleyValuation)
 test_knn_banzhaf_conforms = conformance_test(
     "valuation", partial(KNNShapleyValuation, semivalue="banzhaf")
 )
+test_soft_label_knn_shapley_conforms = conformance_test(
+    "valuation", partial(KNNShapleyValuation, game="soft-label")
+)
+test_threshold_knn_shapley_conforms = conformance_test(
+    "valuation", partial(KNNShapleyValuation, game="threshold", radius=1.0)
+)

@@ -1,4 +1,4 @@
-"""Blocks of test points: order the training points by distance, then one recursion."""
+"""Blocks of test points: distances to all training points, then the solution of the game."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from dvl_core.statistics import Estimate
 
 if TYPE_CHECKING:
     from dvl_core.protocols import AnyArray, BoolArray, FloatArray, Guarantee
+    from dvl_knn.games import KNNGame
 
 __all__ = ["KNNDesign"]
 
@@ -24,7 +25,7 @@ ENTRIES_A_BLOCK = 4_000_000
 
 @dataclass(frozen=True, eq=False)
 class KNNDesign:
-    """Exact semivalues of u(S) = matches among the min(K, |S|) nearest of S, divided by K.
+    """Exact values in a game of nearest neighbours, means over the test points.
 
     Parameters
     ----------
@@ -32,12 +33,8 @@ class KNNDesign:
         Features.
     y_train, y_test : int array [n], [t]
         Encoded labels.
-    k_neighbours : int
-        K.
-    pivots : float array [n - 1]
-        Probability that a neighbour is decisive, by how many are nearer.
-    last_pivot : float
-        The same for the farthest player.
+    game : KNNGame
+        What a coalition is worth for a test point, solved.
     metric : str
         Metric for `scipy.spatial.distance.cdist`.
     metric_options : dict
@@ -48,9 +45,7 @@ class KNNDesign:
     y_train: AnyArray
     x_test: FloatArray
     y_test: AnyArray
-    k_neighbours: int
-    pivots: FloatArray
-    last_pivot: float
+    game: KNNGame
     metric: str
     metric_options: dict[str, Any]
     guarantee: Guarantee = "exact"
@@ -75,15 +70,13 @@ class KNNDesign:
     def identity(self) -> dict[str, Any]:
         """What decides the values."""
         digest = hashlib.blake2b(digest_size=16)
-        arrays = (self.x_train, self.y_train, self.x_test, self.y_test, self.pivots)
-        for array in arrays:
+        for array in (self.x_train, self.y_train, self.x_test, self.y_test):
             digest.update(np.ascontiguousarray(array).tobytes())
         return {
             "method": "knn",
             "shapes": [list(self.x_train.shape), list(self.x_test.shape)],
             "content": digest.hexdigest(),
-            "k": self.k_neighbours,
-            "last_pivot": self.last_pivot,
+            "game": self.game.identity,
             "metric": [self.metric, repr(sorted(self.metric_options.items()))],
             "test_points_per_block": self.test_points_per_block,
         }
@@ -99,31 +92,28 @@ class KNNDesign:
         rng: np.random.Generator,
         anchor_values: FloatArray,
     ) -> dict[str, AnyArray]:
-        """Return ``sums`` [n], the values summed over the test points of a block, and their number.
-
-        The values of all but the farthest follow from that of the next farther one.
-        """
+        """Return ``sums`` [n] of the values over the test points of a block, and their number."""
         start = block * self.test_points_per_block
         rows = slice(start, start + self.test_points_per_block)
-        order = self._by_distance(self.x_test[rows])
+        order, distances = self._neighbours(self.x_test[rows])
         matches = (self.y_train[order] == self.y_test[rows, None]).astype(float)
-        values = np.empty_like(matches)
-        values[:, -1] = matches[:, -1] * self.last_pivot
-        values[:, :-1] = (matches[:, :-1] - matches[:, 1:]) * self.pivots
-        np.cumsum(values[:, ::-1], axis=1, out=values[:, ::-1])
+        values = self.game.values(matches, distances)
         sums = np.bincount(order.ravel(), values.ravel(), self.n_players)
-        return {"sums": sums / self.k_neighbours, "count": np.array(len(order))}
+        return {"sums": sums, "count": np.array(len(order))}
 
-    def _by_distance(self, x: FloatArray) -> AnyArray:
-        """Return the training points [m, n] by distance, ties by their index."""
+    def _neighbours(self, x: FloatArray) -> tuple[AnyArray, FloatArray]:
+        """Return training points [m, n], as the game wants them ordered, and their distances."""
         distances = cdist(x, self.x_train, self.metric, **self.metric_options)
+        if not self.game.by_distance:
+            return np.tile(np.arange(self.n_players), (len(x), 1)), distances
         order = np.argsort(distances, axis=1)
         ordered = np.take_along_axis(distances, order, axis=1)
-        # The fast sort leaves equal distances in any order: rows that have some are done again.
+        # The fast sort leaves equal distances in any order: rows that have some are done again,
+        # so that ties go by the index.
         tied = (ordered[:, 1:] == ordered[:, :-1]).any(axis=1)
         if tied.any():
             order[tied] = np.argsort(distances[tied], axis=1, kind="stable")
-        return order
+        return order, ordered
 
     def accumulator(self) -> _TestMean:
         """Return the running sum over test points."""

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
 
 from dvl_core.data import Dataset
-from dvl_core.errors import DataError, InvalidOptionError
+from dvl_core.errors import DataError, InvalidOptionError, UnsupportedSemivalueError
 from dvl_core.protocols import Semivalue
 from dvl_core.semivalues import BanzhafSemivalue, ShapleySemivalue
 from dvl_core.valuation import OneShotValuation
 from dvl_knn.design import KNNDesign
+from dvl_knn.games import FixedGame, SoftLabelGame, ThresholdGame
 from dvl_knn.pivots import last_pivot, pivots
 
 if TYPE_CHECKING:
     from dvl_core.protocols import Backend
+    from dvl_knn.games import KNNGame
 
 __all__ = ["KNNShapleyValuation"]
 
@@ -26,14 +28,20 @@ NAMED_SEMIVALUES: dict[str, Semivalue] = {
     "banzhaf": BanzhafSemivalue(),
 }
 
+SOLVED_FOR: dict[str, tuple[Semivalue, ...] | None] = {
+    "fixed": None,
+    "soft-label": (ShapleySemivalue(),),
+    "threshold": (ShapleySemivalue(), BanzhafSemivalue()),
+}
+"""The semivalues that each game is solved for; None: all."""
+
 
 class KNNShapleyValuation(OneShotValuation):
-    """Exact semivalues of the training points of a k-nearest-neighbour classifier.
+    """Exact semivalues of the training points of a nearest-neighbour classifier.
 
-    The utility of a set S for a test point is the number of its nearest members, K of them or all
-    if it has fewer, that have the label of the test point, divided by K; values are means over the
-    test points. All are found by ordering the training points by distance and one recursion from
-    the farthest to the nearest (Jia et al. 2019, theorem 1, which is the case of Shapley).
+    A game says what a set S of training points is worth for a test point; values are means over the
+    test points. All are found at once, by ordering the training points by distance and one
+    recursion from the farthest to the nearest, or in closed form.
 
     Parameters
     ----------
@@ -42,8 +50,16 @@ class KNNShapleyValuation(OneShotValuation):
         change the game and are refused.
     test : Dataset or (x, y)
         Test points.
+    game : str
+        "fixed": S is worth the number of its nearest members, K of them or all if it has fewer,
+        that have the label of the test point, divided by K (Jia et al. 2019). "soft-label": divided
+        by their number instead; the empty set guesses (Wang & Jia 2023). "threshold": the share of
+        matches among the members within `radius`; without any it guesses (Wang et al. 2023).
     semivalue : str or Semivalue
-        "shapley", "banzhaf", or an object such as ``BetaSemivalue(4, 1)``.
+        "shapley", "banzhaf", or an object such as ``BetaSemivalue(4, 1)``. The soft-label game is
+        solved for Shapley, the threshold game for Shapley and Banzhaf, the fixed one for all.
+    radius : float, optional
+        Of the threshold game, in the unit of the model's metric.
     seed : int, optional
         Kept in the result; nothing is random.
     backend : Backend, optional
@@ -57,12 +73,18 @@ class KNNShapleyValuation(OneShotValuation):
     Raises
     ------
     InvalidOptionError
-        If the model is no unweighted k-nearest-neighbour classifier, or the semivalue is unknown.
+        If the model is no unweighted k-nearest-neighbour classifier, or the game or the semivalue
+        is unknown.
+    UnsupportedSemivalueError
+        If the game is not solved for the semivalue.
 
     References
     ----------
     Jia, R. et al. (2019). Efficient Task-Specific Data Valuation for Nearest Neighbor Algorithms.
-    PVLDB 12(11), theorem 1.
+    PVLDB 12(11), theorem 1. Wang, J. T. and Jia, R. (2023). A Note on "Efficient Task-Specific Data
+    Valuation for Nearest Neighbor Algorithms". arXiv:2304.04258, theorem 2. Wang, J. T. et al.
+    (2023). Threshold KNN-Shapley: A Linear-Time and Privacy-Friendly Approach to Data Valuation.
+    NeurIPS.
 
     Examples
     --------
@@ -79,7 +101,9 @@ class KNNShapleyValuation(OneShotValuation):
         model: KNeighborsClassifier | int,
         test: Dataset | tuple[Any, Any],
         *,
+        game: Literal["fixed", "soft-label", "threshold"] = "fixed",
         semivalue: str | Semivalue = "shapley",
+        radius: float | None = None,
         seed: int | None = None,
         backend: Backend | None = None,
         progress: bool = False,
@@ -87,14 +111,17 @@ class KNNShapleyValuation(OneShotValuation):
     ) -> None:
         self.model = model
         self.test = test if isinstance(test, Dataset) else Dataset(*test)
+        self.game = game
         self.semivalue = semivalue
+        self.radius = radius
         self.seed = seed
         self.backend = backend
         self.progress = progress
         self.checkpoint = checkpoint
         self._k_neighbours, self._metric = _read_model(model)
         self._law = _as_semivalue(semivalue)
-        self.algorithm = f"knn-{self._law.name}"
+        _check_game(game, self._law, radius)
+        self.algorithm = f"{'' if game == 'fixed' else f'{game}-'}knn-{self._law.name}"
 
     @classmethod
     def default_model(cls, classification: bool) -> int:
@@ -134,18 +161,38 @@ class KNNShapleyValuation(OneShotValuation):
             raise DataError("KNN-Shapley needs one class label per row, got other targets")
         y_train, y_test = _encoded(train.y, self.test.y)
         metric, options = self._metric
-        n = len(train)
-        return KNNDesign(
-            x_train,
-            y_train,
-            x_test,
-            y_test,
-            self._k_neighbours,
-            pivots(self._law, n, self._k_neighbours),
-            last_pivot(self._law, n, self._k_neighbours),
-            metric,
-            options,
+        solved = self._solved(len(train), len(np.unique(y_train)))
+        return KNNDesign(x_train, y_train, x_test, y_test, solved, metric, options)
+
+    def _solved(self, n_players: int, n_classes: int) -> KNNGame:
+        """Return the game for that many training points and classes."""
+        k = self._k_neighbours
+        if self.game == "soft-label":
+            return SoftLabelGame(k, n_classes)
+        if self.game == "threshold":
+            assert self.radius is not None
+            squared = self._metric[0] == "sqeuclidean"
+            radius = self.radius**2 if squared else self.radius
+            return ThresholdGame(radius, n_classes, self._law == BanzhafSemivalue())
+        every = pivots(self._law, n_players, k)
+        return FixedGame(k, every, last_pivot(self._law, n_players, k))
+
+
+def _check_game(game: str, semivalue: Semivalue, radius: float | None) -> None:
+    """Refuse games that do not exist or are not solved."""
+    if game not in SOLVED_FOR:
+        raise InvalidOptionError(f"game must be one of {', '.join(SOLVED_FOR)}, got {game!r}")
+    solved = SOLVED_FOR[game]
+    if solved is not None and semivalue not in solved:
+        names = " and ".join(law.name for law in solved)
+        raise UnsupportedSemivalueError(
+            f"the {game} game is solved for {names}, not for {semivalue.name}; the fixed game is "
+            "solved for all"
         )
+    if game == "threshold" and (radius is None or not radius >= 0):
+        raise InvalidOptionError(f"the threshold game needs a radius of at least 0, got {radius}")
+    if game != "threshold" and radius is not None:
+        raise InvalidOptionError(f"radius is for the threshold game, the game is {game!r}")
 
 
 def _read_model(model: KNeighborsClassifier | int) -> tuple[int, tuple[str, dict[str, Any]]]:
