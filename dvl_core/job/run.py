@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import shlex
-import sys
 import time
-import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
@@ -17,10 +13,11 @@ from typing import Any
 import numpy as np
 
 from dvl_core import registry
-from dvl_core.errors import DvlWarning, InvalidOptionError, RunInterrupted
+from dvl_core.errors import InvalidOptionError, RunInterrupted
 from dvl_core.job import parts
 from dvl_core.job.data import JobData, prepare
 from dvl_core.job.outputs import OutputFolder, versions, worst_rows
+from dvl_core.job.quiet import quiet_fits
 from dvl_core.job.tables import file_digest, read_table, selected
 from dvl_core.known_plugins import DEFAULT_METHOD, DEFAULT_ROW_METHOD
 from dvl_core.options import options_of, parse_option, select_parts
@@ -28,6 +25,7 @@ from dvl_core.report import removal_curve, write_report
 from dvl_core.result import ValuationResult
 from dvl_core.scorers import SupervisedScorer
 from dvl_core.utilities import ModelUtility
+from dvl_core.utilities.fingerprint import fingerprint_model
 from dvl_core.valuation import UtilityValuation
 
 __all__ = ["Outcome", "ValueJob", "run_job"]
@@ -144,17 +142,18 @@ def run_job(job: ValueJob, tell: Callable[[str], None] = lambda note: None) -> O
     if job.test is not None:
         # Columns that only the test file has, or that are left out, do no harm there.
         test_frame = selected(read_table(job.test), job.where, (), job.test)
+    model = None if job.model is None else parts.model_from(job.model, job.model_options)
+    if model is None and job.model_options:
+        raise InvalidOptionError("--model-options needs --model")
     folder = OutputFolder(job.out)
-    identity = job.identity()
+    # A model of the user's own that was edited since makes another run.
+    identity = job.identity() | {"model_code": None if model is None else fingerprint_model(model)}
     previous = folder.open(identity, job.overwrite)
     if previous and previous.get("status") == "done":
         result = folder.finished()
         if result is not None:
             return Outcome(result, job.out, previous, was_done=True)
         tell(f"a file of this run is missing or damaged in {job.out}: writing all again")
-    model = None if job.model is None else parts.model_from(job.model, job.model_options)
-    if model is None and job.model_options:
-        raise InvalidOptionError("--model-options needs --model")
     scorer = None if job.scorer is None else parts.known_scorer(job.scorer)
     data = prepare(
         frame,
@@ -209,7 +208,7 @@ class _Execution:
         run = self._description(valuation)
         self.folder.write_json("run.json", {**run, "status": "running"})
         try:
-            with _quiet():
+            with quiet_fits():
                 valuation.fit(self.data.train)
         except RunInterrupted:
             self._write(valuation.result, {**run, "status": "interrupted"})
@@ -313,7 +312,7 @@ class _Execution:
         result.save(folder.path / "result.npz")
         removal = None
         if run["status"] == "done":
-            with _quiet():
+            with quiet_fits():
                 bound = self.judge.with_data(data.train).with_seed(self.job.seed)
                 removal = removal_curve(bound, result, seed=self.job.seed)
         run |= {
@@ -344,21 +343,3 @@ class _Execution:
 
 _SET_BY_THE_COMMAND = ("seed", "progress", "checkpoint")
 _TRACE = ("n_evaluations", "max_stderr", "mean_stderr")
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Silence what thousands of small fits warn of, here and in worker processes."""
-    before = os.environ.get("PYTHONWARNINGS")
-    os.environ["PYTHONWARNINGS"] = "ignore"
-    try:
-        # What a model prints is no data of ours.
-        with contextlib.redirect_stdout(sys.stderr), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            warnings.simplefilter("always", DvlWarning)
-            yield
-    finally:
-        if before is None:
-            del os.environ["PYTHONWARNINGS"]
-        else:
-            os.environ["PYTHONWARNINGS"] = before

@@ -1,0 +1,53 @@
+"""95 % intervals cover the exact value in about 95 % of the runs."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from dvl_banzhaf import MSRSampler
+from dvl_core import BanzhafSemivalue, MaxEvaluations, ShapleySemivalue, engine
+from dvl_core.games import RandomGame, exact_values
+from dvl_core.samplers import AntitheticSampler, MatchedSampler, UniformSampler
+from dvl_shapley import (
+    AntitheticOwenSampler,
+    AntitheticPermutationSampler,
+    OwenSampler,
+    PermutationSampler,
+    StratifiedSampler,
+    VRDSSampler,
+)
+
+REPETITIONS = 500
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("sampler", "semivalue"),
+    [
+        (PermutationSampler(), ShapleySemivalue()),
+        (AntitheticPermutationSampler(), ShapleySemivalue()),
+        (StratifiedSampler(), ShapleySemivalue()),
+        (StratifiedSampler("constant"), ShapleySemivalue()),
+        (VRDSSampler(), ShapleySemivalue()),
+        (MatchedSampler(), ShapleySemivalue()),
+        (OwenSampler(), ShapleySemivalue()),
+        (AntitheticOwenSampler(), ShapleySemivalue()),
+        (MSRSampler(), BanzhafSemivalue()),
+        (UniformSampler(), BanzhafSemivalue()),
+        (AntitheticSampler(), BanzhafSemivalue()),
+    ],
+    ids=lambda x: type(x).__name__,
+)
+def test_intervals_cover(sampler: object, semivalue: object) -> None:
+    game = RandomGame(8, 17)
+    exact = exact_values(game, semivalue)
+    design = sampler.design(8, semivalue)
+    covered = np.zeros(8)
+    for seed in range(REPETITIONS):
+        run = engine.run(design, game, seed=seed, stopping=MaxEvaluations(1600))
+        low, high = run.confidence_interval(0.95).T
+        covered += (low <= exact) & (exact <= high)
+    # Of 500 repetitions a share has a standard error of 0.01; the mean over players less.
+    assert 0.92 <= (covered / REPETITIONS).mean() <= 0.975
+    assert (covered / REPETITIONS).min() > 0.90
