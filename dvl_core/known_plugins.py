@@ -27,6 +27,7 @@ KNOWN_PLUGINS: Mapping[tuple[str, str], str] = MappingProxyType(
         ("inverse-hessian", "nystroem"): "dvl-nystroem",
         ("sampler", "antithetic-owen"): "dvl-shapley",
         ("sampler", "antithetic-permutation"): "dvl-shapley",
+        ("sampler", "group-testing"): "dvl-shapley",
         ("sampler", "kernel-banzhaf"): "dvl-banzhaf",
         ("sampler", "msr"): "dvl-banzhaf",
         ("sampler", "owen"): "dvl-shapley",

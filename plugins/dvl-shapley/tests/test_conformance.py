@@ -9,6 +9,8 @@ from dvl_shapley import (
     AntitheticOwenSampler,
     AntitheticPermutationSampler,
     DataShapleyValuation,
+    GroupTestingSampler,
+    GroupTestingShapleyValuation,
     OwenSampler,
     PermutationSampler,
     StratifiedSampler,
@@ -30,3 +32,5 @@ test_antithetic_owen_on_a_grid_conforms = conformance_test(
 )
 test_stratified_conforms = conformance_test("sampler", StratifiedSampler)
 test_vrds_conforms = conformance_test("sampler", VRDSSampler)
+test_group_testing_conforms = conformance_test("sampler", GroupTestingSampler)
+test_group_testing_shapley_conforms = conformance_test("valuation", GroupTestingShapleyValuation)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dvl_shapley.group_testing import GroupTestingSampler, GroupTestingShapleyValuation
 from dvl_shapley.owen import AntitheticOwenSampler, OwenSampler
 from dvl_shapley.samplers import (
     AntitheticPermutationSampler,
@@ -15,6 +16,8 @@ __all__ = [
     "AntitheticOwenSampler",
     "AntitheticPermutationSampler",
     "DataShapleyValuation",
+    "GroupTestingSampler",
+    "GroupTestingShapleyValuation",
     "OwenSampler",
     "PermutationSampler",
     "StratifiedSampler",
