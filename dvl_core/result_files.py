@@ -116,7 +116,11 @@ def _parquet() -> tuple[Any, Any]:
 def _save_parquet(arrays: dict[str, Any], header: str, path: str | os.PathLike[str]) -> None:
     """Write one row per player; everything else goes into the metadata of the file."""
     pyarrow, parquet = _parquet()
-    others = {k: [a.tolist(), str(a.dtype)] for k, a in arrays.items() if k.startswith(EXTRA)}
+    others = {
+        key: [array.ravel().tolist(), str(array.dtype), array.shape]
+        for key, array in arrays.items()
+        if key.startswith(EXTRA)
+    }
     metadata = {
         "dvl": header,
         "dvl-extras": json.dumps(others),
@@ -140,6 +144,6 @@ def _load_parquet(path: str | os.PathLike[str]) -> dict[str, Any]:
     arrays = {field: np.asarray(table[field].to_pylist()) for field in ARRAYS}
     arrays["names"] = arrays["names"].astype(metadata[b"dvl-names"].decode())
     arrays["header"] = np.frombuffer(metadata[b"dvl"], dtype=np.uint8)
-    for key, (content, dtype) in json.loads(metadata[b"dvl-extras"]).items():
-        arrays[key] = np.array(content, dtype=dtype)
+    for key, (content, dtype, shape) in json.loads(metadata[b"dvl-extras"]).items():
+        arrays[key] = np.array(content, dtype=dtype).reshape(shape)
     return arrays

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +16,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from dvl_core.cli.main import cli
+from dvl_core.job.outputs import OutputFolder
 from dvl_core.result import ValuationResult
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
@@ -229,6 +234,22 @@ def test_what_is_done_is_returned_at_once(data: Path, tmp_path: Path) -> None:
     assert after == before
 
 
+@pytest.mark.parametrize("lost", ["values.csv", "result.npz", "report.json", "report.html"])
+def test_a_file_that_was_lost_is_written_again_without_training(
+    data: Path, tmp_path: Path, lost: str
+) -> None:
+    out = tmp_path / "out"
+    value(data, out, "--budget", "200")
+    before = (out / "values.csv").read_bytes()
+    (out / lost).unlink()
+    again = value(data, out, "--budget", "200")
+    assert again.exit_code == 0, again.stderr
+    assert "this run is done already" not in again.stderr
+    assert (out / lost).is_file()
+    assert (out / "values.csv").read_bytes() == before
+    assert run_of(out)["computed"] == 0
+
+
 def test_another_run_is_not_overwritten_unless_asked_for(data: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     value(data, out, "--budget", "200")
@@ -263,6 +284,44 @@ def test_a_store_spares_what_another_method_trained(data: Path, tmp_path: Path) 
     assert first["computed"] == first["evaluations"] == 192
     assert second["evaluations"] == 192
     assert second["computed"] == 0
+
+
+def test_players_without_a_value_come_last_and_names_are_quoted(tmp_path: Path) -> None:
+    result = ValuationResult(
+        values=[0.1, np.nan, -2.5, 0.1],
+        stderr=[0.5, np.inf, 0.25, 0.0],
+        variances=[0.0] * 4,
+        counts=[3, 0, 2, 1],
+        converged=[True] * 4,
+        names=["a,b", "nobody", 'say "x"', "two\nlines"],
+    )
+    OutputFolder(tmp_path).write_values(result, np.array([10, 11, 12, 13]))
+    assert [list(row.values()) for row in rows(tmp_path)] == [
+        ["12", 'say "x"', "-2.5", "0.25", "2"],
+        ["10", "a,b", "0.1", "0.5", "3"],
+        ["13", "two\nlines", "0.1", "0.0", "1"],
+        ["11", "nobody", "", "inf", "0"],
+    ]
+
+
+def test_progress_is_shown_on_a_terminal_only(data: Path, tmp_path: Path) -> None:
+    master, slave = os.openpty()
+    words = [str(Path(sys.executable).parent / "dvl"), "value", str(data), "--target", "label"]
+    words += ["--budget", "300", "--out", str(tmp_path / "out")]
+    environment = {**os.environ, "TERM": "xterm", "COLUMNS": "100"}
+    process = subprocess.Popen(words, env=environment, stdout=subprocess.PIPE, stderr=slave)
+    os.close(slave)
+    shown = b""
+    # Reading fails when nobody has the terminal open any more.
+    with contextlib.suppress(OSError):
+        while chunk := os.read(master, 4096):
+            shown += chunk
+    os.close(master)
+    out, _ = process.communicate(timeout=60)
+    assert process.returncode == 0, shown
+    assert b"largest s.e." in shown
+    assert out.startswith(b"48 rows valued by shapley")
+    assert b"s.e." not in out
 
 
 def test_the_report_is_written_again(data: Path, tmp_path: Path) -> None:

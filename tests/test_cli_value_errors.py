@@ -7,6 +7,7 @@ import resource
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -36,7 +37,10 @@ def is_one_sentence(done: Result, code: int, *parts: str) -> None:
     assert done.exit_code == code, (done.exit_code, done.stderr)
     lines = [line for line in done.stderr.splitlines() if not line.startswith("note: ")]
     # Usage errors of click itself come with a hint at --help.
-    assert len([line for line in lines if line.lower().startswith("error: ")]) == 1, done.stderr
+    if lines[0].startswith("Usage: "):
+        assert lines.pop().startswith("Error: "), done.stderr
+    else:
+        assert [line[:7] for line in lines] == ["error: "], done.stderr
     assert "Traceback" not in done.stderr
     assert done.stdout == ""
     for part in parts:
@@ -62,6 +66,11 @@ def is_one_sentence(done: Result, code: int, *parts: str) -> None:
         (GOOD, ["--where", "size > 99"], ["leaves no rows"]),
         (GOOD, ["--test", "nowhere.csv"], ["there is no file 'nowhere.csv'"]),
         (GOOD, ["--group-by", "size", "--method", "knn-shapley"], ["single rows", "groups"]),
+        (GOOD + ",red,no\n", ["--group-by", "size"], ["1 rows have no value", "'size'", "--where"]),
+        (GOOD, ["--drop", "label"], ["--target: there is no column 'label'"]),
+        (GOOD, ["--drop", "size", "--drop", "colour"], ["no column is left"]),
+        (GOOD, ["--where", "label == 'yes'"], ["only one class, 'yes'"]),
+        (GOOD, ["--store", "disk:/dev/null/ledger", "--budget", "60"], ["/dev/null/ledger"]),
     ],
     ids=lambda x: x[0][:20] if isinstance(x, list) and x else "",
 )
@@ -92,6 +101,19 @@ NB = ["--model", "sklearn.naive_bayes:GaussianNB"]
         (["--where", "size >"], 2, ["cannot be evaluated"]),
         (["--stop", "max-update=3"], 2, ["did you mean 'max-updates'?"]),
         (["--stop", "max-updates=many"], 2, ["write max-updates=NUMBER"]),
+        (["--stop", "max-updates=2.5"], 2, ["whole number", "max-updates=2.5"]),
+        (["--stop", "max-updates=0.5"], 2, ["whole number", "max-updates=0.5"]),
+        (["--stop", "max-updates=inf"], 2, ["whole number", "max-updates=inf"]),
+        (["--stop", "max-time=nan"], 2, ["max-time=NUMBER"]),
+        (["--stop", "max-time=-1"], 2, ["--stop max-time=-1", "positive"]),
+        (["--stop", "max-updates=3", "--method", "knn-shapley"], 2, ["--stop", "by itself"]),
+        (["--n-jobs", "0", "--budget", "60"], 2, ["--n-jobs", "-1"]),
+        (["--n-jobs", "2", "--backend", "serial"], 2, ["--n-jobs", "'serial'"]),
+        (["--store", "memory:x", "--budget", "60"], 2, ["--store", "'x'"]),
+        (["--store", "memry", "--budget", "60"], 2, ["did you mean 'memory'?"]),
+        (["--option", "seed=3"], 2, ["--option", "'seed'"]),
+        (["--option", "checkpoint=x.npz"], 2, ["--option", "'checkpoint'"]),
+        (["--option", "utility=3", "--method", "shapley"], 2, ["utility"]),
         (["--method", "banzhaf", "--option", "q=0.3"], 2, ["no option 'q'", "p"]),
         (["--method", "banzhaf", "--option", "p=half"], 2, ["option 'p' takes", "'half'"]),
         (["--method", "banzhaf", "--option", "p=2"], 2, ["p must lie strictly between 0 and 1"]),
@@ -170,6 +192,25 @@ def test_a_folder_that_cannot_be_written_is_found_before_anything_is_trained(
     is_one_sentence(done, 1, "--out: cannot write to", "file/out")
 
 
+def test_the_folder_cannot_be_a_file(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    done = value(tmp_path, GOOD, "--out", str(tmp_path / "file"))
+    is_one_sentence(done, 1, "--out: cannot write to")
+    assert (tmp_path / "file").read_text() == "in the way"
+
+
+def test_a_plugin_that_needs_what_is_not_installed_names_it(
+    tmp_path: Path, fake_distribution: Callable[..., Path]
+) -> None:
+    fake_distribution(
+        "dvl-moon",
+        requires=["moonlib>=2"],
+        entry_points={"dvl.valuations": {"moon": "dvl_moon:Moon"}},
+        modules={"dvl_moon": "raise SystemExit('must not be imported')"},
+    )
+    is_one_sentence(value(tmp_path, GOOD, "--method", "moon"), 3, "moon", "moonlib>=2")
+
+
 def test_a_damaged_checkpoint_says_what_to_do(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "checkpoint.npz").write_bytes(b"PK rubbish")
@@ -181,13 +222,38 @@ def test_a_damaged_run_file_is_another_run(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "run.json").write_text("{half")
     done = value(tmp_path, GOOD, "--budget", "100")
-    is_one_sentence(done, 1, "holds another run", "--overwrite")
+    is_one_sentence(done, 1, "holds another run", "run.json is damaged", "--overwrite")
     assert value(tmp_path, GOOD, "--budget", "100", "--overwrite").exit_code == 0
 
 
-def test_report_of_a_folder_without_a_run(tmp_path: Path) -> None:
-    done = CliRunner().invoke(cli, ["report", str(tmp_path)])
+def test_overwriting_leaves_no_checkpoint_of_another_run(tmp_path: Path) -> None:
+    assert value(tmp_path, GOOD, "--budget", "100").exit_code == 0
+    (tmp_path / "out" / "run.json").unlink()
+    other = value(tmp_path, GOOD, "--budget", "100", "--seed", "1", "--overwrite")
+    assert other.exit_code == 0, other.stderr
+
+
+def test_a_checkpoint_of_another_run_is_not_gone_on_with(tmp_path: Path) -> None:
+    assert value(tmp_path, GOOD, "--budget", "100").exit_code == 0
+    (tmp_path / "out" / "run.json").unlink()
+    other = value(tmp_path, GOOD, "--budget", "100", "--seed", "1")
+    is_one_sentence(other, 1, "checkpoint.npz", "belongs to another run", "seed", "delete it")
+
+
+@pytest.mark.parametrize("folder", ["", "nowhere", "data.csv"])
+def test_report_of_a_folder_without_a_run(tmp_path: Path, folder: str) -> None:
+    (tmp_path / "data.csv").write_text(GOOD)
+    done = CliRunner().invoke(cli, ["report", str(tmp_path / folder)])
     is_one_sentence(done, 1, "holds no run of dvl value")
+    assert not (tmp_path / "report.html").exists()
+
+
+@pytest.mark.parametrize("name", ["run.json", "report.json", "result.npz"])
+def test_report_of_a_damaged_run_names_the_file(tmp_path: Path, name: str) -> None:
+    assert value(tmp_path, GOOD, "--method", "random").exit_code == 0
+    (tmp_path / "out" / name).write_text("{half")
+    done = CliRunner().invoke(cli, ["report", str(tmp_path / "out")])
+    is_one_sentence(done, 1, name, "damaged")
 
 
 def test_a_full_disk_loses_nothing_that_was_there(tmp_path: Path) -> None:

@@ -58,6 +58,15 @@ def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str]) -> N
         time.sleep(0.02)
 
 
+@pytest.fixture(scope="module")
+def straight(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of a run that nobody interrupted."""
+    folder = tmp_path_factory.mktemp("straight")
+    prepare(folder, seconds=0)
+    whole(folder, "out")
+    return folder / "out"
+
+
 def whole(folder: Path, out: str, *more: str) -> bytes:
     process = start(folder, out, *more)
     _, errors = process.communicate(timeout=120)
@@ -67,7 +76,7 @@ def whole(folder: Path, out: str, *more: str) -> bytes:
 
 @pytest.mark.parametrize("more", [[], ["--n-jobs", "2"]], ids=["serial", "loky"])
 def test_ctrl_c_saves_the_partial_result_and_the_same_command_goes_on(
-    tmp_path: Path, more: list[str]
+    tmp_path: Path, straight: Path, more: list[str]
 ) -> None:
     prepare(tmp_path, seconds=0.004)
     process = start(tmp_path, "cut", *more)
@@ -84,11 +93,46 @@ def test_ctrl_c_saves_the_partial_result_and_the_same_command_goes_on(
     assert run["status"] == "interrupted"
     assert 0 < run["evaluations"] < BUDGET
     assert "interrupted" in (tmp_path / "cut" / "report.html").read_text()
-    assert whole(tmp_path, "cut") == whole(tmp_path, "straight")
+    assert whole(tmp_path, "cut") == (straight / "values.csv").read_bytes()
     resumed = json.loads((tmp_path / "cut" / "run.json").read_text())
-    straight = json.loads((tmp_path / "straight" / "run.json").read_text())
-    assert resumed["evaluations"] == straight["evaluations"]
-    assert resumed["computed"] < straight["computed"]
+    uncut = json.loads((straight / "run.json").read_text())
+    assert resumed["status"] == "done"
+    assert resumed["evaluations"] == uncut["evaluations"]
+    assert resumed["computed"] < uncut["computed"]
+
+
+def test_ctrl_c_before_anything_is_known(tmp_path: Path) -> None:
+    prepare(tmp_path, seconds=0.5)
+    process = start(tmp_path, "cut")
+    wait_for((tmp_path / "cut" / "run.json").exists, process)
+    assert json.loads((tmp_path / "cut" / "run.json").read_text())["status"] == "running"
+    process.send_signal(signal.SIGINT)
+    out, errors = process.communicate(timeout=60)
+    assert process.returncode == 130, errors
+    assert out == ""
+    assert "Traceback" not in errors
+    assert len(errors.splitlines()) == 1
+    assert "interrupted" in errors
+
+
+def test_ctrl_c_during_the_removal_curve_keeps_the_values(tmp_path: Path) -> None:
+    prepare(tmp_path, seconds=0.02)
+    few = ["--budget", "100"]  # the last one counts
+    process = start(tmp_path, "cut", *few)
+    wait_for((tmp_path / "cut" / "result.npz").exists, process)
+    values = (tmp_path / "cut" / "values.csv").read_bytes()
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130, errors
+    assert errors.splitlines() == [
+        "interrupted: the partial result is in cut; the same command goes on from there"
+    ]
+    run = json.loads((tmp_path / "cut" / "run.json").read_text())
+    assert run["status"] == "interrupted"
+    assert "What removing them does" not in (tmp_path / "cut" / "report.html").read_text()
+    assert whole(tmp_path, "cut", *few) == values
+    assert json.loads((tmp_path / "cut" / "run.json").read_text())["computed"] == 0
+    assert "What removing them does" in (tmp_path / "cut" / "report.html").read_text()
 
 
 def kill_until_done(folder: Path, out: str, most_kills: int) -> int:
@@ -112,14 +156,16 @@ def kill_until_done(folder: Path, out: str, most_kills: int) -> int:
     return kills
 
 
-def test_a_killed_run_goes_on_to_the_same_bytes(tmp_path: Path) -> None:
+def test_a_killed_run_goes_on_to_the_same_bytes(tmp_path: Path, straight: Path) -> None:
     prepare(tmp_path, seconds=0.003)
-    assert kill_until_done(tmp_path, "cut", most_kills=2) == 2
-    assert whole(tmp_path, "cut") == whole(tmp_path, "straight")
+    assert kill_until_done(tmp_path, "cut", most_kills=1) == 1
+    assert whole(tmp_path, "cut") == (straight / "values.csv").read_bytes()
 
 
 @pytest.mark.slow
-def test_a_run_that_is_killed_again_and_again_ends_with_the_same_bytes(tmp_path: Path) -> None:
+def test_a_run_that_is_killed_again_and_again_ends_with_the_same_bytes(
+    tmp_path: Path, straight: Path
+) -> None:
     prepare(tmp_path, seconds=0.006)
     assert kill_until_done(tmp_path, "cut", most_kills=25) >= 4
-    assert whole(tmp_path, "cut") == whole(tmp_path, "straight")
+    assert whole(tmp_path, "cut") == (straight / "values.csv").read_bytes()

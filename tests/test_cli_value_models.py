@@ -113,7 +113,10 @@ def test_a_model_that_was_edited_makes_another_run(module: Path) -> None:
     ("source", "parts"),
     [
         ("def (:\n", ["SyntaxError"]),
-        ("raise RuntimeError('no GPU')\n", ["RuntimeError", "no GPU"]),
+        (
+            "raise RuntimeError('no GPU.\\n\\n  Buy one.\\n')\n",
+            ["RuntimeError", "no GPU. Buy one."],
+        ),
         ("raise SystemExit(7)\n", ["SystemExit"]),
         ("import nowhere_to_be_found\n", ["nowhere_to_be_found"]),
     ],

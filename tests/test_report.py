@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from html.parser import HTMLParser
 
@@ -10,7 +11,7 @@ import pytest
 
 from dvl_core import ValuationResult
 from dvl_core.games import AdditiveGame
-from dvl_core.report import removal_curve
+from dvl_core.report import RemovalCurve, removal_curve
 from dvl_core.report.page import ReportData, render_report
 from dvl_core.report.words import summary_sentences
 from dvl_core.run_state import INTERRUPTED
@@ -98,6 +99,48 @@ def test_names_from_the_data_are_text() -> None:
     assert page.count("&lt;script&gt;") >= 6
 
 
+def test_text_cannot_leave_an_attribute() -> None:
+    evil = '"><img src=x onerror=alert(1)> \' onmouseover=alert(2) x="'
+    worst = [{"name": evil, "value": -1.0, "stderr": 0.1, "cells": {evil: evil}}]
+    run = {
+        **RUN,
+        "command": evil,
+        "valuation": evil,
+        "judge": {"model": evil, "scorer": evil},
+        "versions": {evil: evil},
+    }
+    page = render_report(
+        ReportData(result(algorithm=evil, stop_reason=evil), run, worst_rows=worst)
+    )
+    elements = Elements(page)
+    assert "img" not in {tag for tag, _ in elements.tags}
+    assert not [name for _, attributes in elements.tags for name in attributes if name[:2] == "on"]
+    assert sum(evil == attributes.get("title") for _, attributes in elements.tags) == 2
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"values": np.full(N, np.nan), "counts": np.zeros(N), "stop_reason": INTERRUPTED},
+        {"values": np.zeros(N), "stderr": np.zeros(N)},
+        {"stderr": np.full(N, np.inf)},
+        {"values": np.full(N, 1e300), "stderr": np.full(N, 1e299)},
+        {"values": np.full(N, 1e-300), "variances": np.zeros(N)},
+        {"values": np.where(np.arange(N) % 2, 0.1, np.nextafter(0.1, 1)), "stderr": np.zeros(N)},
+    ],
+    ids=["nothing-known", "all-equal", "errors-unknown", "huge", "tiny", "rounding"],
+)
+def test_odd_values_still_make_a_page(changes: dict) -> None:
+    page = render_report(ReportData(result(**changes), RUN))
+    assert "40 rows were valued by shapley" in page
+    assert "What are the rows worth?" in page
+
+
+def test_one_player_makes_a_page() -> None:
+    page = render_report(ReportData(result()[:1], RUN))
+    assert "valued by shapley" in page
+
+
 def test_the_same_data_gives_the_same_page() -> None:
     assert render_report(ReportData(result(), RUN)) == render_report(ReportData(result(), RUN))
 
@@ -157,6 +200,29 @@ def test_removal_is_what_the_utility_says() -> None:
     assert "At best, removing the lowest 50% takes the test score from -0.5 to 3" in said(
         removal=curve
     )
+
+
+def test_players_without_a_value_are_removed_last() -> None:
+    weights = np.array([1.0, 5.0, -2.0, 3.0])
+    known = result(
+        values=[1.0, np.nan, -2.0, 3.0],
+        stderr=[0, np.inf, 0, 0],
+        variances=[0] * 4,
+        counts=[1, 0, 1, 1],
+        converged=[True] * 4,
+    )
+    fractions = [0, 0.25, 0.5, 0.75, 1]
+    curve = removal_curve(AdditiveGame(weights), known, fractions=fractions)
+    np.testing.assert_allclose(curve.lowest, [7, 9, 8, 5, 0])
+
+
+def test_a_removal_curve_is_the_same_for_the_same_seed_and_survives_json() -> None:
+    game, known = AdditiveGame(np.linspace(-1, 2, N)), result()
+    one = removal_curve(game, known, seed=4)
+    assert one.to_dict() == removal_curve(game, known, seed=4).to_dict()
+    assert one.to_dict() != removal_curve(game, known, seed=5).to_dict()
+    again = RemovalCurve.from_dict(json.loads(json.dumps(one.to_dict())))
+    assert again.to_dict() == one.to_dict()
 
 
 def test_removal_that_does_not_help_is_said() -> None:

@@ -99,6 +99,14 @@ def test_intervals_cover_as_often_as_they_say(level: float) -> None:
     assert abs(covered / 4000 - level) < 4.5 * np.sqrt(level * (1 - level) / 4000)
 
 
+def test_no_players_at_all() -> None:
+    nobody = result()[:0]
+    assert len(nobody) == len(list(nobody)) == len(nobody.to_frame()) == 0
+    assert nobody.confidence_interval().shape == (0, 2)
+    assert len(nobody.sort()) == 0
+    assert "0 players" in nobody._repr_html_()
+
+
 def test_results_cannot_be_changed_in_place() -> None:
     with pytest.raises(ValueError, match="read-only"):
         result().values[0] = 3.0
@@ -118,6 +126,54 @@ def test_what_is_saved_is_loaded_to_the_bit(
     assert loaded.extras["elapsed"] == 1.5
     np.testing.assert_array_equal(loaded.extras["trace"], [0, 1, 2])
     assert loaded.extras["trace"].dtype == np.arange(3).dtype
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".parquet"])
+@pytest.mark.parametrize(
+    "names",
+    [["ann", "b"], [2**62, -1], np.array([1, 2], np.uint8), [0.5, -0.0], [True, False], []],
+    ids=["str", "int", "uint8", "float", "bool", "nobody"],
+)
+def test_what_is_loaded_is_saved_to_the_same_bytes(
+    tmp_path: Path, suffix: str, names: list | np.ndarray
+) -> None:
+    if suffix == ".parquet":
+        pytest.importorskip("pyarrow")
+    n = len(names)
+    r = ValuationResult(
+        values=[0.1] * n,
+        stderr=[np.inf] * n,
+        variances=[0.5] * n,
+        counts=[1] * n,
+        converged=[False] * n,
+        names=names,
+        seed=2**80,
+        extras={
+            "floats": np.array([[np.nan, -0.0], [np.inf, 5e-324]]),
+            "texts": np.array(["a", "日本"]),
+            "large": np.array([2**64 - 1], dtype=np.uint64),
+            "empty": np.zeros((0, 3), dtype=np.float32),
+            "scalar": np.array(3.0),
+            "nested": {"status": "optimal", "gaps": [0.5, None]},
+            "nan": float("nan"),
+            7: "a key that is no text",
+            "a/b c": np.arange(2),
+        },
+    )
+    first, second = tmp_path / f"first{suffix}", tmp_path / f"second{suffix}"
+    r.save(first)
+    loaded = ValuationResult.load(first)
+    loaded.save(second)
+    assert first.read_bytes() == second.read_bytes()
+    assert same(r, loaded)
+    assert loaded.names.dtype == r.names.dtype
+    for key, extra in r.extras.items():
+        back = loaded.extras[str(key)]
+        if isinstance(extra, np.ndarray):
+            assert (back.dtype, back.shape) == (extra.dtype, extra.shape)
+            assert back.tobytes() == extra.tobytes()
+        else:
+            assert back == extra or (np.isnan(back) and np.isnan(extra))
 
 
 def test_a_result_of_the_engine_survives_a_file(tmp_path: Path) -> None:
@@ -140,13 +196,51 @@ def test_nothing_is_unpickled(tmp_path: Path) -> None:
         ValuationResult.load(tmp_path / "p.npz")
 
 
-@pytest.mark.parametrize("keep", [0, 10, 200, -30])
-def test_a_cut_file_is_damaged(tmp_path: Path, keep: int) -> None:
-    path = tmp_path / "r.npz"
+@pytest.mark.parametrize("suffix", [".npz", ".parquet"])
+@pytest.mark.parametrize("keep", [0, 10, 200, -30, -1])
+def test_a_cut_file_is_damaged(tmp_path: Path, suffix: str, keep: int) -> None:
+    if suffix == ".parquet":
+        pytest.importorskip("pyarrow")
+    path = tmp_path / f"r{suffix}"
     result().save(path)
     path.write_bytes(path.read_bytes()[:keep])
-    with pytest.raises(ResultError, match=r"r\.npz' is damaged"):
+    with pytest.raises(ResultError, match=r"r\.(npz|parquet)' is damaged"):
         ValuationResult.load(path)
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".parquet"])
+@pytest.mark.parametrize("mask", [0x01, 0xFF])
+def test_a_flipped_byte_is_noticed_or_harmless(tmp_path: Path, suffix: str, mask: int) -> None:
+    if suffix == ".parquet":
+        pytest.importorskip("pyarrow")
+    path = tmp_path / f"r{suffix}"
+    r = result()
+    r.save(path)
+    content = path.read_bytes()
+    refused = 0
+    for position in range(0, len(content), 3):
+        damaged = bytearray(content)
+        damaged[position] ^= mask
+        path.write_bytes(damaged)
+        try:
+            loaded = ValuationResult.load(path)
+        except ResultError:
+            refused += 1
+        else:
+            assert loaded.equals(r), position
+    # Some bytes mean nothing: padding, time stamps, names of the writing program.
+    assert refused > len(content) / 3 / 2
+
+
+def test_files_of_others_are_no_results(tmp_path: Path) -> None:
+    np.savez(tmp_path / "other.npz", x=np.arange(3))
+    np.save(tmp_path / "array.npy", np.arange(3))
+    (tmp_path / "array.npy").rename(tmp_path / "array.npz")
+    (tmp_path / "text.npz").write_text("{}")
+    (tmp_path / "text.parquet").write_text("{}")
+    for path in tmp_path.iterdir():
+        with pytest.raises(ResultError, match="damaged or not a saved result"):
+            ValuationResult.load(path)
 
 
 def test_files_that_cannot_be_are_named(tmp_path: Path) -> None:
@@ -240,6 +334,7 @@ def test_notebooks_show_names_as_text() -> None:
     page = result(names=["<script>alert(1)</script>", "b", "c", "d"])._repr_html_()
     assert "<script>" not in page
     assert "&lt;script&gt;" in page
+    assert "<b>" not in result(algorithm="<b>", stop_reason="<b>")._repr_html_()
     assert "40 evaluations" in page
     assert "shapley: 4 players" in repr(result()).replace("<ValuationResult ", "")
 

@@ -15,7 +15,7 @@ __all__ = ["quiet_fits"]
 
 @contextlib.contextmanager
 def quiet_fits() -> Iterator[None]:
-    """Silence the warnings of fits, here and in worker processes; what they print goes to stderr."""
+    """Silence warnings of fits, here and in worker processes; what they print goes to stderr."""
     before = os.environ.get("PYTHONWARNINGS")
     os.environ["PYTHONWARNINGS"] = "ignore"
     try:

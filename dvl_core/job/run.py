@@ -213,7 +213,12 @@ class _Execution:
         except RunInterrupted:
             self._write(valuation.result, {**run, "status": "interrupted"})
             raise
-        return self._write(valuation.result, {**run, "status": "done"})
+        try:
+            return self._write(valuation.result, {**run, "status": "done"})
+        except KeyboardInterrupt as interruption:
+            # The removal curve trains models too: Ctrl-C costs the curve, not the values.
+            self._write(valuation.result, {**run, "status": "interrupted"})
+            raise RunInterrupted(valuation.result) from interruption
 
     def _valuation(self) -> Any:
         """Assemble the method by the names of its constructor's parameters."""

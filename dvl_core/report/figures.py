@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+    from dvl_core.protocols import FloatArray
     from dvl_core.report.curves import RemovalCurve
     from dvl_core.result import ValuationResult
 
@@ -39,13 +40,23 @@ def distribution_figure(result: ValuationResult) -> str:
     ranked.plot(rank, values, color=ACCENT, marker="o" if few else "", markersize=3.5)
     ranked.set_xlabel("rank, lowest first")
     ranked.set_ylabel("value")
-    number = int(np.clip(np.sqrt(len(known)), 5, 40))
-    bars.hist(known.values, bins=number, orientation="horizontal", color=ACCENT, alpha=0.75)
+    bars.hist(
+        known.values, _edges(known.values), orientation="horizontal", color=ACCENT, alpha=0.75
+    )
     bars.set_xlabel("number")
     for axes in (ranked, bars):
         _style(axes)
         axes.axhline(0, color=QUIET, linewidth=0.8)
     return _svg(figure)
+
+
+def _edges(values: FloatArray) -> FloatArray:
+    """Return the edges of the bars of a histogram: one bar if all is equal but for rounding."""
+    low, high = float(values.min()), float(values.max())
+    size = max(abs(low), abs(high))
+    if high - low <= 1e-9 * size:
+        return np.array([low - (size / 2 or 0.5), high + (size / 2 or 0.5)])
+    return np.linspace(low, high, int(np.clip(np.sqrt(len(values)), 5, 40)) + 1)
 
 
 def removal_figure(curve: RemovalCurve, unit: str) -> str:
