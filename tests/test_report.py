@@ -17,6 +17,7 @@ from dvl_core.report.words import summary_sentences
 from dvl_core.run_state import INTERRUPTED
 
 N = 40
+LINE = np.linspace(0, 1, N)
 
 
 def result(**changes: object) -> ValuationResult:
@@ -232,3 +233,21 @@ def test_removal_that_does_not_help_is_said() -> None:
     )
     curve = removal_curve(AdditiveGame(weights), known, fractions=[0, 0.5])
     assert "does not improve the test score" in said(removal=curve)
+
+
+def test_the_summary_of_values_that_nothing_or_everything_is_known_of() -> None:
+    unknown = {"values": np.full(N, np.nan), "counts": np.zeros(N), "stderr": np.full(N, np.inf)}
+    text = said(result=result(**unknown, stop_reason=INTERRUPTED))
+    assert "below zero" not in text
+    assert "40 rows have no value" in text
+    drawn = result(values=np.linspace(0, 1, N), counts=np.zeros(N), stderr=np.zeros(N))
+    assert "No evaluation informs these values." in said(result=drawn)
+    agreed = result(stderr=np.zeros(N), extras={"guarantee": "unbiased"})
+    assert "no error can be told" in said(result=agreed)
+
+
+def test_the_summary_of_values_on_one_side_of_zero_and_of_equal_ones() -> None:
+    assert "All values are below zero; the lowest are" in said(result=result(values=-1 - LINE))
+    assert "All values are equal." in said(result=result(values=np.full(N, 0.25)))
+    one = np.where(np.arange(N) == 3, -1.0, 1.0)
+    assert "1 row has a value below zero" in said(result=result(values=one))

@@ -82,7 +82,7 @@ def _summarise(outcome: Outcome) -> None:
         judge = run["judge"]
         click.echo(f"{judge['scorer']} on the test rows, trained on all: {run['score_of_all']:.4g}")
     harmful = int((result.confidence_interval()[:, 1] < 0).sum())
-    if (result.values < 0).any():
+    if 0 < (result.values < 0).sum() < len(result):
         click.echo(f"{harmful:,} {unit} have a 95 % interval entirely below zero")
     click.echo("lowest values:")
     for player in result.sort()[:5]:

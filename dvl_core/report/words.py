@@ -47,13 +47,19 @@ def _harm(data: ReportData) -> str:
     result = data.result
     negative = int((result.values < 0).sum())
     clearly = int((result.confidence_interval()[:, 1] < 0).sum())
+    known = int(np.isfinite(result.values).sum())
+    if not known:
+        return ""
+    if negative == known and known > 1:
+        # Such as mean squared errors with their sign turned: zero is the best there is.
+        return f"All values are below zero; the lowest are the {data.unit} to look at first."
+    have = f"{negative:,} {data.unit} have" if negative > 1 else f"1 {data.unit[:-1]} has"
     if not negative:
         return f"No value is below zero; the lowest are the {data.unit} to look at first."
     if not (result.stderr > 0).any():
-        return f"{negative:,} {data.unit} have a value below zero: the score is better without."
+        return f"{have} a value below zero: the score is better without."
     return (
-        f"{negative:,} {data.unit} have a value below zero; for {clearly:,} of them the whole 95 % "
-        "interval is below zero."
+        f"{have} a value below zero; for {clearly:,} of them the whole 95 % interval is below zero."
     )
 
 
@@ -79,12 +85,18 @@ def _certainty(data: ReportData) -> str:
     missing = f" {unknown:,} {data.unit} have no value: nothing informs them." if unknown else ""
     if result.stop_reason == INTERRUPTED:
         return "The run was interrupted: these are partial results." + missing
+    if not result.counts.any():
+        return "No evaluation informs these values." + missing
     if not (result.stderr > 0).any():
-        return "The values are exact for this method and data." + missing
+        if result.extras.get("guarantee", "exact") == "exact":
+            return "The values are exact for this method and data." + missing
+        return "All observations of a value agreed, so that no error can be told." + missing
     finite = result.stderr[np.isfinite(result.stderr)]
     spread = float(np.nanstd(result.values))
     if not len(finite):
         return "The standard errors are not known yet: the budget was too small." + missing
+    if spread <= 1e-9 * float(np.nanmax(np.abs(result.values))):
+        return "All values are equal." + missing
     typical = float(np.median(finite))
     share = typical / spread if spread > 0 else np.inf
     verdict = (
