@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from dvl_core.protocols import AnyArray, FloatArray, IntArray
 
-__all__ = ["Estimate", "RunningMoments", "standard_errors"]
+__all__ = ["Estimate", "RowMoments", "RunningMoments", "standard_errors"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,3 +126,11 @@ class RunningMoments:
         self.count = np.array(state["count"], dtype=np.int64)
         self.mean = np.array(state["mean"], dtype=float)
         self.m2 = np.array(state["m2"], dtype=float)
+
+
+class RowMoments(RunningMoments):
+    """The accumulator of designs whose samples hold ``rows`` [m, n]: all players at once."""
+
+    def fold(self, sample: Mapping[str, AnyArray]) -> None:
+        """Take in the observations of a block."""
+        self.add_rows(sample["rows"])

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from dvl_core.protocols import Backend, Design, Semivalue, Store
     from dvl_core.result import ValuationResult
 
-__all__ = ["OneShotValuation", "SemivalueValuation", "UtilityValuation"]
+__all__ = ["OneShotValuation", "SemivalueValuation", "UtilityValuation", "default_budget"]
 
 DEFAULT_EVALUATIONS_PER_PLAYER = 50
 LEAST_DEFAULT_EVALUATIONS = 1000
@@ -168,7 +168,7 @@ class UtilityValuation(_Fitted, ABC):
         """Return the default budget, announced, unless the design ends by itself."""
         if design.n_blocks is not None:
             return None
-        budget = max(LEAST_DEFAULT_EVALUATIONS, DEFAULT_EVALUATIONS_PER_PLAYER * design.n_players)
+        budget = default_budget(design.n_players)
         warnings.warn(
             f"no stopping rule was given: stopping after {budget:,} utility evaluations; pass "
             "stopping=MaxEvaluations(...), MinUpdates(...) or AbsoluteStandardError(...)",
@@ -251,6 +251,17 @@ class OneShotValuation(_Fitted, ABC):
             algorithm=self.algorithm,
             names=train.names,
         )
+
+
+def default_budget(n_players: int) -> int:
+    """Return the evaluations to use when nobody says how many.
+
+    Examples
+    --------
+    >>> default_budget(5), default_budget(100)
+    (1000, 5000)
+    """
+    return max(LEAST_DEFAULT_EVALUATIONS, DEFAULT_EVALUATIONS_PER_PLAYER * n_players)
 
 
 def _seed(seed: int | None, checkpoint: str | os.PathLike[str] | None) -> int:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from dvl_core.errors import InvalidOptionError
-from dvl_core.statistics import Estimate, RunningMoments
+from dvl_core.statistics import Estimate, RowMoments
 
 if TYPE_CHECKING:
     from dvl_core.protocols import (
@@ -155,7 +155,7 @@ class ChainDesign:
         if self.enumerate_all or self.n_players == 1:
             complete = math.factorial(self.n_players) if self.enumerate_all else 1
             return _CompleteMoments(self.n_players, complete)
-        return _Rows(self.n_players)
+        return RowMoments(self.n_players)
 
     def _permutations(self, block: int, rng: np.random.Generator) -> IntArray:
         """Return the permutations [m, n] of a block; reverses in the second half."""
@@ -220,15 +220,7 @@ class ChainDesign:
         return values
 
 
-class _Rows(RunningMoments):
-    """Moments of marginals that come for all players at once."""
-
-    def fold(self, sample: Mapping[str, AnyArray]) -> None:
-        """Take in the marginals of a block."""
-        self.add_rows(sample["rows"])
-
-
-class _CompleteMoments(_Rows):
+class _CompleteMoments(RowMoments):
     """Means over a finite population: without error once all of it was seen."""
 
     def __init__(self, n: int, complete: int) -> None:

@@ -26,12 +26,10 @@ from dvl_core.result import ValuationResult
 from dvl_core.scorers import SupervisedScorer
 from dvl_core.utilities import ModelUtility
 from dvl_core.utilities.fingerprint import fingerprint_model
-from dvl_core.valuation import UtilityValuation
+from dvl_core.valuation import UtilityValuation, default_budget
 
 __all__ = ["Outcome", "ValueJob", "run_job"]
 
-DEFAULT_EVALUATIONS_PER_PLAYER = 50
-LEAST_DEFAULT_EVALUATIONS = 1000
 WHERE_AND_HOW = ("out", "overwrite", "backend", "n_jobs", "store", "data", "test")
 """Fields that do not change the values; files count by their content."""
 
@@ -267,8 +265,7 @@ class _Execution:
         rule = parts.stopping_from(self.job.stop, self.job.budget)
         if rule is not None or self._ends_by_itself():
             return rule
-        n = len(self.data.train)
-        budget = max(LEAST_DEFAULT_EVALUATIONS, DEFAULT_EVALUATIONS_PER_PLAYER * n)
+        budget = default_budget(len(self.data.train))
         self.tell(f"no --budget was given: stopping after {budget:,} model evaluations")
         return parts.stopping_from((), budget)
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from dvl_core.games import FunctionGame, RandomGame, exact_values
 from dvl_core.semivalues import LOOSemivalue
-from dvl_core.testing.requirements import NotApplicable, require
+from dvl_core.testing.requirements import ERRORS_ALLOWED, NotApplicable, require
 from dvl_core.testing.sampler_designs import (
     N_PLAYERS,
     anchor_values_of,
@@ -33,9 +33,6 @@ __all__ = [
     "check_sampler_standard_errors",
     "check_sampler_unbiased",
 ]
-
-ERRORS_ALLOWED = 5.5
-"""Standard errors that an estimate may be off: a false alarm once in 20 million comparisons."""
 
 N_BLOCKS = 150
 N_RUNS = 120

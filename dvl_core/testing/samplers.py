@@ -6,7 +6,6 @@ Each check takes a factory of the sampler. What the estimates are worth is in `s
 from __future__ import annotations
 
 import json
-import pickle
 from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
@@ -14,7 +13,7 @@ import numpy as np
 from dvl_core.errors import UnsupportedSemivalueError
 from dvl_core.games import RandomGame
 from dvl_core.protocols import Guarantee
-from dvl_core.testing.requirements import NotApplicable, require
+from dvl_core.testing.requirements import NotApplicable, pickled_copy, require
 from dvl_core.testing.sampler_designs import (
     N_PLAYERS,
     SEMIVALUES,
@@ -108,7 +107,7 @@ def check_sampler_blocks_are_pure(make: MakeSampler) -> None:
     for semivalue, design in designs(make):
         anchor_values = anchor_values_of(design, sample_function)
         number = 0 if design.n_blocks is not None else 7
-        copy = pickle.loads(pickle.dumps(design))  # noqa: S301 made on this very line
+        copy = pickled_copy(design)
 
         def block(of: Design, number: int, anchors: FloatArray = anchor_values) -> dict[str, Any]:
             return of.evaluate(number, sample_function, np.random.default_rng(number), anchors)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dvl_core.testing.requirements import require
+from dvl_core.testing.requirements import pickled_copy, require
 from dvl_core.testing.samples import held_out_data
 
 if TYPE_CHECKING:
@@ -91,6 +91,6 @@ def check_scorer_leaves_model_alone(make: MakeScorer) -> None:
 def check_scorer_pickles(make: MakeScorer) -> None:
     """Give the same scores in a pickled copy, as workers use it."""
     scorer = make()
-    copy = pickle.loads(pickle.dumps(scorer))  # noqa: S301 made on this very line
+    copy = pickled_copy(scorer)
     same = copy(_fitted()) == scorer(_fitted()) and copy.default == scorer.default
     require(same, "a pickled copy gives other scores")

@@ -8,7 +8,6 @@ alone. Keys are fresh in every check, so the factory may return a store that alr
 from __future__ import annotations
 
 import os
-import pickle
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
@@ -17,7 +16,7 @@ import numpy as np
 
 from dvl_core.errors import ConformanceError, StoreError
 from dvl_core.protocols import Store
-from dvl_core.testing.requirements import require
+from dvl_core.testing.requirements import pickled_copy, require
 from dvl_core.testing.writers import writers
 
 if TYPE_CHECKING:
@@ -260,7 +259,7 @@ def check_store_pickled_copy(make: MakeStore) -> None:
     store = make()
     keys = _fresh_keys(10)
     store.put(keys, _values_of(keys))
-    copy = pickle.loads(pickle.dumps(store))  # noqa: S301 made on this very line
+    copy = pickled_copy(store)
     _require_records(copy, keys, _values_of(keys), "in a pickled copy")
     copy.close()
     _require_records(store, keys, _values_of(keys), "after a pickled copy was closed")

@@ -6,7 +6,6 @@ one whose players are given, like a game, is used as it is.
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -14,7 +13,7 @@ import numpy as np
 
 from dvl_core.errors import DvlError
 from dvl_core.protocols import Fingerprinted, ReportsFailures, Seedable
-from dvl_core.testing.requirements import NotApplicable, require
+from dvl_core.testing.requirements import NotApplicable, pickled_copy, require
 from dvl_core.testing.samples import train_data
 
 if TYPE_CHECKING:
@@ -175,7 +174,7 @@ def check_utility_pickles(make: MakeUtility) -> None:
     """Give the same values in a pickled copy, as workers use it."""
     utility = _bound(make)
     coalitions = _coalitions(utility)
-    copy = pickle.loads(pickle.dumps(utility))  # noqa: S301 made on this very line
+    copy = pickled_copy(utility)
     require(_same(copy(coalitions), utility(coalitions)), "a pickled copy gives other values")
 
 

@@ -16,7 +16,7 @@ from dvl_core.errors import DataError, NotFittedError
 from dvl_core.games import AdditiveGame, RandomGame, SizeGame, exact_values
 from dvl_core.options import PARTS
 from dvl_core.stopping import MaxEvaluations
-from dvl_core.testing.requirements import NotApplicable, require
+from dvl_core.testing.requirements import ERRORS_ALLOWED, NotApplicable, require
 from dvl_core.testing.samples import held_out_data, model_utility, train_data
 
 if TYPE_CHECKING:
@@ -38,9 +38,6 @@ __all__ = [
     "check_valuation_sorts",
     "check_valuation_symmetry",
 ]
-
-ERRORS_ALLOWED = 5.5
-"""Standard errors that an estimate may be off: a false alarm once in 20 million comparisons."""
 
 SMALL = 300
 LARGE = 6_000

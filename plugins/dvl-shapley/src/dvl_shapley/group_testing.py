@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from dvl_core.errors import UnsupportedSemivalueError
 from dvl_core.semivalues import ShapleySemivalue, checked_size_law
-from dvl_core.statistics import RunningMoments
+from dvl_core.statistics import RowMoments
 from dvl_shapley.samplers import PermutationSampler
 from dvl_shapley.valuation import DataShapleyValuation
 
@@ -127,7 +127,7 @@ class GroupTestingDesign:
 
     def accumulator(self) -> Accumulator:
         """Return means and spreads of the observations."""
-        return _Rows(self.n_players)
+        return RowMoments(self.n_players)
 
     def _sizes(self) -> NDArray[np.int64]:
         return np.arange(1, self.n_players + 1)
@@ -141,14 +141,6 @@ class GroupTestingDesign:
 
     def _size_probabilities(self) -> NDArray[np.float64]:
         return self._weights() / self._total()
-
-
-class _Rows(RunningMoments):
-    """Moments of observations that come for all players at once."""
-
-    def fold(self, sample: Mapping[str, NDArray[Any]]) -> None:
-        """Take in the observations of a block."""
-        self.add_rows(sample["rows"])
 
 
 class GroupTestingShapleyValuation(DataShapleyValuation):
@@ -174,6 +166,6 @@ class GroupTestingShapleyValuation(DataShapleyValuation):
 
     algorithm = "group-testing-shapley"
 
-    def default_sampler(self) -> GroupTestingSampler:  # type: ignore[override]
+    def default_sampler(self) -> GroupTestingSampler:
         """Return the sampler to use when none is given."""
         return GroupTestingSampler()

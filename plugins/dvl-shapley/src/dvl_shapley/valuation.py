@@ -56,6 +56,6 @@ class DataShapleyValuation(SemivalueValuation):
         """Shapley: every coalition size has the same weight."""
         return ShapleySemivalue()
 
-    def default_sampler(self) -> AntitheticPermutationSampler:
+    def default_sampler(self) -> Sampler:
         """Return the sampler to use when none is given."""
         return AntitheticPermutationSampler()
