@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from dvl_core.semivalues import ShapleySemivalue
 from dvl_core.valuation import SemivalueValuation
 from dvl_shapley.samplers import AntitheticPermutationSampler
+
+if TYPE_CHECKING:
+    from dvl_core.protocols import Sampler
 
 __all__ = ["DataShapleyValuation"]
 
