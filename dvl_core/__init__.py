@@ -41,6 +41,7 @@ _EXPORTS = {
     "SemivalueValuation": "dvl_core.valuation",
     "SerialBackend": "dvl_core.backends",
     "ShapleySemivalue": "dvl_core.semivalues",
+    "SizeLawSemivalue": "dvl_core.semivalues",
     "SignCertainty": "dvl_core.stopping",
     "StableSet": "dvl_core.stopping",
     "SupervisedScorer": "dvl_core.scorers",
@@ -83,6 +84,7 @@ if TYPE_CHECKING:
     from dvl_core.semivalues import BetaSemivalue as BetaSemivalue
     from dvl_core.semivalues import LOOSemivalue as LOOSemivalue
     from dvl_core.semivalues import ShapleySemivalue as ShapleySemivalue
+    from dvl_core.semivalues import SizeLawSemivalue as SizeLawSemivalue
     from dvl_core.stopping import AbsoluteStandardError as AbsoluteStandardError
     from dvl_core.stopping import HistoryDeviation as HistoryDeviation
     from dvl_core.stopping import MaxEvaluations as MaxEvaluations

@@ -206,6 +206,15 @@ def test_fewer_rows_than_neighbours_are_valued_exactly(tmp_path: Path) -> None:
     assert [float(line["value"]) for line in rows(tmp_path / "out")] == pytest.approx([0.1] * 4)
 
 
+def test_an_error_bound_is_stated_everywhere(data: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    arguments = ("--method", "knn-shapley", "--option", "tolerance=0.1")
+    result = value(data, out, *arguments)
+    assert "values may be off by up to 0.1 each" in result.stdout
+    assert "exact but for an error of at most 0.1 each" in (out / "report.html").read_text()
+    assert "values may be off by up to 0.1 each" in value(data, out, *arguments).stdout
+
+
 def test_the_same_seed_gives_the_same_bytes_on_any_backend(data: Path, tmp_path: Path) -> None:
     arguments = ["--budget", "250", "--seed", "5"]
     for name, more in {

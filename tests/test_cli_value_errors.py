@@ -65,7 +65,11 @@ def is_one_sentence(done: Result, code: int, *parts: str) -> None:
         (GOOD, ["--group-by", "label"], ["--group-by", "'label' is the target"]),
         (GOOD, ["--where", "size > 99"], ["leaves no rows"]),
         (GOOD, ["--test", "nowhere.csv"], ["there is no file 'nowhere.csv'"]),
-        (GOOD, ["--group-by", "size", "--method", "knn-shapley"], ["single rows", "groups"]),
+        (
+            GOOD,
+            ["--group-by", "size", "--method", "knn-shapley", "--option", "game=soft-label"],
+            ["groups, which only the fixed game can value"],
+        ),
         (GOOD + ",red,no\n", ["--group-by", "size"], ["1 rows have no value", "'size'", "--where"]),
         (GOOD, ["--drop", "label"], ["--target: there is no column 'label'"]),
         (GOOD, ["--drop", "size", "--drop", "colour"], ["no column is left"]),

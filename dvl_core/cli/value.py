@@ -84,6 +84,8 @@ def _summarise(outcome: Outcome) -> None:
     harmful = int((result.confidence_interval()[:, 1] < 0).sum())
     if 0 < (result.values < 0).sum() < len(result):
         click.echo(f"{harmful:,} {unit} have a 95 % interval entirely below zero")
+    if "error_bound" in result.extras:
+        click.echo(f"values may be off by up to {result.extras['error_bound']:.2g} each")
     click.echo("lowest values:")
     for player in result.sort()[:5]:
         click.echo(f"  {player.name}  {player.value:.4g} +- {player.stderr:.2g}")

@@ -90,6 +90,9 @@ def _certainty(data: ReportData) -> str:
     if not (result.stderr > 0).any():
         if result.extras.get("guarantee", "exact") == "exact":
             return "The values are exact for this method and data." + missing
+        if "error_bound" in result.extras:
+            bound = result.extras["error_bound"]
+            return f"The values are exact but for an error of at most {bound:.2g} each." + missing
         return "All observations of a value agreed, so that no error can be told." + missing
     finite = result.stderr[np.isfinite(result.stderr)]
     spread = float(np.nanstd(result.values))

@@ -17,3 +17,6 @@ test_soft_label_knn_shapley_conforms = conformance_test(
 test_threshold_knn_shapley_conforms = conformance_test(
     "valuation", partial(KNNShapleyValuation, game="threshold", radius=1.0)
 )
+test_weighted_knn_shapley_conforms = conformance_test(
+    "valuation", partial(KNNShapleyValuation, game="weighted")
+)

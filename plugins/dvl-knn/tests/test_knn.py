@@ -93,7 +93,9 @@ def test_any_size_law_equals_enumeration(n: int, k: int, seed: int) -> None:
         ([1, 0, 1], [0.2, 0.0, 0.2]),
     ],
 )
-def test_known_vectors_where_a_peer_is_wrong(matches: list[int], expected: list[float]) -> None:
+def test_b8_b9_known_vectors_where_a_peer_is_wrong(
+    matches: list[int], expected: list[float]
+) -> None:
     x = np.arange(1.0, len(matches) + 1)[:, None]
     result = KNNShapleyValuation(5, ([[0.0]], [1])).fit(Dataset(x, matches)).result
     np.testing.assert_allclose(result.values, expected, atol=1e-15)
@@ -177,8 +179,7 @@ def test_flipped_labels_have_low_values() -> None:
     ("model", "message"),
     [
         (0, "at least 1"),
-        (KNeighborsRegressor(), "needs a classifier"),
-        (KNeighborsClassifier(weights="distance"), "uniform"),
+        (KNeighborsRegressor(weights="distance"), "for regression needs weights='uniform'"),
         (KNeighborsClassifier(metric="precomputed"), "name of a metric"),
         ("five", "needs a KNeighborsClassifier"),
         (True, "needs a KNeighborsClassifier"),
@@ -200,10 +201,104 @@ def test_an_unknown_semivalue_is_refused() -> None:
         (Dataset([["u"], ["v"]], [0, 1]), "not all numbers"),
         (Dataset([[np.nan], [1.0]], [0, 1]), "first row 0"),
         (Dataset([[0.0, 1.0], [1.0, 1.0]], [0, 1]), "2 features"),
-        (Dataset([[0.0], [1.0]], [0, 1], groups=[1, 1]), "groups"),
-        (Dataset([[0.0], [1.0]], [0.5, 1.5]), "class label"),
+        (Dataset([[0.0], [1.0]], [0.5, 1.5]), "class label per row, .*: pass a KNeighborsRegres"),
     ],
 )
 def test_unsuitable_data_is_refused(train: Dataset, message: str) -> None:
     with pytest.raises(DataError, match=message):
         KNNShapleyValuation(1, ([[0.0]], [1])).fit(train)
+
+
+@pytest.mark.parametrize(
+    ("model", "train", "options", "message"),
+    [
+        (1, Dataset([[0.0], [1.0]], [0, 1], groups=[1, 1]), {"game": "soft-label"}, "only the fix"),
+        (1, Dataset([[0.0], [1.0]], [0, 1], groups=[1, 1]), {"tolerance": 0.1}, "single points"),
+        (KNeighborsRegressor(1), Dataset([[0.0], [1.0]], ["u", "v"]), {}, "one number per row"),
+    ],
+)
+def test_data_that_does_not_suit_the_game_is_refused(
+    model: object, train: Dataset, options: dict, message: str
+) -> None:
+    with pytest.raises(DataError, match=message):
+        KNNShapleyValuation(model, ([[0.0]], [1]), **options).fit(train)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    n=st.integers(2, 400),
+    k=st.integers(1, 12),
+    tolerance=st.floats(1e-3, 0.5),
+    seed=st.integers(0, 10**6),
+    ties=st.booleans(),
+)
+def test_far_neighbours_left_out_cost_no_more_than_the_stated_bound(
+    n: int, k: int, tolerance: float, seed: int, ties: bool
+) -> None:
+    train, test = random_data(n, seed, ties)
+    for semivalue in SEMIVALUES:
+        options = {"semivalue": semivalue}
+        exact = KNNShapleyValuation(k, test, **options).fit(train).result
+        near = KNNShapleyValuation(k, test, tolerance=tolerance, **options).fit(train).result
+        bound = near.extras.get("error_bound", 0.0)
+        assert bound <= tolerance * (1 + 1e-9)
+        assert np.abs(near.values - exact.values).max() <= bound + 1e-12
+        guarantee = "biased-by-option" if bound else "exact"
+        assert near.extras["guarantee"] == guarantee
+
+
+@pytest.mark.parametrize("metric", ["euclidean", "manhattan", "cosine", "chebyshev"])
+def test_few_neighbours_of_many_are_the_nearest(metric: str) -> None:
+    rng = np.random.default_rng(0)
+    train = Dataset(rng.normal(size=(3_000, 3)), rng.integers(0, 2, 3_000))
+    test = Dataset(rng.normal(size=(70, 3)), rng.integers(0, 2, 70))
+    model = KNeighborsClassifier(5, metric=metric)
+    exact = KNNShapleyValuation(model, test).fit(train).result.values
+    result = KNNShapleyValuation(model, test, tolerance=1e-3).fit(train).result
+    assert result.extras["error_bound"] == pytest.approx(1e-3)
+    assert 0 < np.abs(result.values - exact).max() <= 1e-3
+
+
+def test_neighbours_that_single_precision_cannot_tell_apart_are_ordered_exactly() -> None:
+    gaps = np.arange(500) * 1e-9
+    train = Dataset((1.0 + gaps[::-1])[:, None], np.arange(500) % 2)
+    test = Dataset([[1.0]], [1])
+    exact = KNNShapleyValuation(1, test).fit(train).result
+    result = KNNShapleyValuation(1, test, tolerance=1 / 484).fit(train).result
+    assert np.abs(result.values - exact.values).max() <= result.extras["error_bound"] < 1 / 483
+
+
+def test_values_for_each_test_point_have_the_values_as_their_mean(tmp_path: Path) -> None:
+    x, y = make_classification(400, 5, random_state=0)
+    test = Dataset(x[200:], y[200:])
+    for train in (Dataset(x[:200], y[:200]), Dataset(x[:200], y[:200], groups=np.arange(200) // 3)):
+        options = {"keep_points": True, "checkpoint": tmp_path / f"{len(train)}.npz"}
+        result = KNNShapleyValuation(5, test, **options).fit(train).result
+        points = result.extras["test_point_values"]
+        assert points.shape == (200, len(train))
+        np.testing.assert_allclose(points.mean(axis=0), result.values, atol=1e-14)
+        alone = KNNShapleyValuation(5, test.select([17])).fit(train).result
+        np.testing.assert_array_equal(points[17], alone.values)
+        again = KNNShapleyValuation(5, test, **options).fit(train).result
+        np.testing.assert_array_equal(again.extras["test_point_values"], points)
+
+
+def test_threads_on_request() -> None:
+    train, test = random_data(300, 0, ties=False)
+    one = KNNShapleyValuation(5, test).fit(train).result.values
+    valuation = KNNShapleyValuation(5, test, n_jobs=2)
+    assert valuation.backend.n_workers == 2
+    assert valuation.fit(train).result.values.tobytes() == one.tobytes()
+
+
+def test_regression_finds_wrong_targets() -> None:
+    rng = np.random.default_rng(0)
+    x = rng.uniform(-2, 2, (600, 2))
+    y = 50 + np.sin(x[:, 0]) * 3 + x[:, 1]
+    wrong = rng.choice(400, 40, replace=False)
+    y[wrong] += rng.choice([-6, 6], 40)
+    train, test = Dataset(x[:400], y[:400]), Dataset(x[400:], y[400:])
+    valuation = KNNShapleyValuation(KNeighborsRegressor(5), test, fill_value="mean").fit(train)
+    lowest = valuation.values(sort=True)[:80].indices
+    assert len(set(wrong) & set(lowest)) >= 32
+    assert valuation.result.algorithm == "regression-knn-shapley"

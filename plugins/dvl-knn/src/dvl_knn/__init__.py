@@ -1,4 +1,4 @@
-"""Exact semivalues of k-nearest-neighbour classifiers."""
+"""Exact semivalues of k-nearest-neighbour models."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Blocks of test points: distances to all training points, then the solution of the game."""
+"""Blocks of test points: the neighbours of each, then the solution of the game."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy.spatial.distance import cdist
 
 from dvl_core.statistics import Estimate
+from dvl_knn.games import Neighbours
 
 if TYPE_CHECKING:
     from dvl_core.protocols import AnyArray, BoolArray, FloatArray, Guarantee
     from dvl_knn.games import KNNGame
+    from dvl_knn.neighbours import NeighbourSearch
 
 __all__ = ["KNNDesign"]
 
@@ -25,41 +26,48 @@ ENTRIES_A_BLOCK = 4_000_000
 
 @dataclass(frozen=True, eq=False)
 class KNNDesign:
-    """Exact values in a game of nearest neighbours, means over the test points.
+    """Values in a game of nearest neighbours, means over the test points.
 
     Parameters
     ----------
-    x_train, x_test : float array [n, d], [t, d]
-        Features.
-    y_train, y_test : int array [n], [t]
-        Encoded labels.
+    n_players : int
+        Training points, or groups of them.
+    search : NeighbourSearch
+        Finds the training points near a test point.
+    y_train, y_test : array [n], [t]
+        Encoded labels, or numbers.
+    x_test : float array [t, d]
+        Features of the test points.
     game : KNNGame
         What a coalition is worth for a test point, solved.
-    metric : str
-        Metric for `scipy.spatial.distance.cdist`.
-    metric_options : dict
-        Its options.
+    groups : int array [n], optional
+        Group of each training point, for the identity: the game knows what to do with it.
+    error_bound : float
+        How far a value may be off; 0: exact.
+    keep_points : bool
+        Keep the values for each test point.
     """
 
-    x_train: FloatArray
+    n_players: int
+    search: NeighbourSearch
     y_train: AnyArray
     x_test: FloatArray
     y_test: AnyArray
     game: KNNGame
-    metric: str
-    metric_options: dict[str, Any]
-    guarantee: Guarantee = "exact"
+    groups: AnyArray | None = None
+    error_bound: float = 0.0
+    keep_points: bool = False
     block_evaluations: int = 0
 
     @property
-    def n_players(self) -> int:
-        """Number of training points."""
-        return len(self.x_train)
+    def guarantee(self) -> Guarantee:
+        """Exact, unless far neighbours are left out."""
+        return "biased-by-option" if self.error_bound > 0 else "exact"
 
     @property
     def test_points_per_block(self) -> int:
-        """Test points that one block looks at, fewer the more training points there are."""
-        return max(1, min(MOST_TEST_POINTS_A_BLOCK, ENTRIES_A_BLOCK // self.n_players))
+        """Test points that one block looks at, fewer the more neighbours they have."""
+        return max(1, min(MOST_TEST_POINTS_A_BLOCK, ENTRIES_A_BLOCK // self.search.n_nearest))
 
     @property
     def n_blocks(self) -> int:
@@ -70,15 +78,18 @@ class KNNDesign:
     def identity(self) -> dict[str, Any]:
         """What decides the values."""
         digest = hashlib.blake2b(digest_size=16)
-        for array in (self.x_train, self.y_train, self.x_test, self.y_test):
-            digest.update(np.ascontiguousarray(array).tobytes())
+        for array in (self.search.x_train, self.y_train, self.x_test, self.y_test, self.groups):
+            if array is not None:
+                digest.update(np.ascontiguousarray(array).data)
         return {
             "method": "knn",
-            "shapes": [list(self.x_train.shape), list(self.x_test.shape)],
+            "shapes": [list(self.search.x_train.shape), list(self.x_test.shape), self.n_players],
             "content": digest.hexdigest(),
             "game": self.game.identity,
-            "metric": [self.metric, repr(sorted(self.metric_options.items()))],
+            "metric": [self.search.metric.name, repr(self.search.metric.options)],
+            "n_nearest": self.search.n_nearest,
             "test_points_per_block": self.test_points_per_block,
+            "keep_points": self.keep_points,
         }
 
     def anchors(self) -> BoolArray:
@@ -92,60 +103,72 @@ class KNNDesign:
         rng: np.random.Generator,
         anchor_values: FloatArray,
     ) -> dict[str, AnyArray]:
-        """Return ``sums`` [n] of the values over the test points of a block, and their number."""
+        """Return ``sums`` [n] of the values over the test points of a block, and their number.
+
+        If the values for each test point are kept, also ``points`` [m, n].
+        """
         start = block * self.test_points_per_block
         rows = slice(start, start + self.test_points_per_block)
-        order, distances = self._neighbours(self.x_test[rows])
-        matches = (self.y_train[order] == self.y_test[rows, None]).astype(float)
-        values = self.game.values(matches, distances)
-        sums = np.bincount(order.ravel(), values.ravel(), self.n_players)
-        return {"sums": sums, "count": np.array(len(order))}
-
-    def _neighbours(self, x: FloatArray) -> tuple[AnyArray, FloatArray]:
-        """Return training points [m, n], as the game wants them ordered, and their distances."""
-        distances = cdist(x, self.x_train, self.metric, **self.metric_options)
-        if not self.game.by_distance:
-            return np.tile(np.arange(self.n_players), (len(x), 1)), distances
-        order = np.argsort(distances, axis=1)
-        ordered = np.take_along_axis(distances, order, axis=1)
-        # The fast sort leaves equal distances in any order: rows that have some are done again,
-        # so that ties go by the index.
-        tied = (ordered[:, 1:] == ordered[:, :-1]).any(axis=1)
-        if tied.any():
-            order[tied] = np.argsort(distances[tied], axis=1, kind="stable")
-        return order, ordered
+        find = self.search.nearest if self.game.by_distance else self.search.unsorted
+        order, distances = find(self.x_test[rows])
+        neighbours = Neighbours(order, distances, self.y_train[order], self.y_test[rows])
+        players, values = self.game.shares(neighbours)
+        sums = np.bincount(players.ravel(), values.ravel(), self.n_players)
+        sample = {"sums": sums, "count": np.array(len(order))}
+        if self.keep_points:
+            points = np.zeros((len(order), self.n_players))
+            np.put_along_axis(points, players, values, axis=1)
+            sample["points"] = points
+        return sample
 
     def accumulator(self) -> _TestMean:
         """Return the running sum over test points."""
-        return _TestMean(self.n_players, len(self.x_test))
+        return _TestMean(self.n_players, len(self.x_test), self.error_bound, self.keep_points)
 
 
 class _TestMean:
     """Mean over the test points; no value before the last of them."""
 
-    def __init__(self, n_players: int, n_test: int) -> None:
-        self.sums = np.zeros(n_players)
+    def __init__(self, n: int, n_test: int, error_bound: float, keep_points: bool) -> None:
+        self.sums = np.zeros(n)
         self.seen = 0
         self.n_test = n_test
+        self.error_bound = error_bound
+        self.points = np.full((n_test, n), np.nan) if keep_points else None
 
     def fold(self, sample: Mapping[str, AnyArray]) -> None:
         """Add the sums of a block."""
         self.sums = self.sums + sample["sums"]
-        self.seen += int(sample["count"])
+        count = int(sample["count"])
+        if self.points is not None:
+            self.points[self.seen : self.seen + count] = sample["points"]
+        self.seen += count
 
     def estimate(self) -> Estimate:
-        """Return exact values once all test points were seen, NaN before."""
+        """Return the values once all test points were seen, NaN before."""
         n = len(self.sums)
         done = self.seen == self.n_test
         values = self.sums / self.n_test if done else np.full(n, np.nan)
         counts = np.full(n, self.n_test if done else 0, dtype=np.int64)
         return Estimate(values, np.zeros(n), counts, np.full(n, 0.0 if done else np.inf))
 
+    def finish(self) -> tuple[Estimate, dict[str, Any]]:
+        """Return the values, and what else is known of them."""
+        extras: dict[str, Any] = {}
+        if self.error_bound > 0:
+            extras["error_bound"] = self.error_bound
+        if self.points is not None:
+            extras["test_point_values"] = self.points
+        return self.estimate(), extras
+
     def state(self) -> dict[str, AnyArray]:
         """Return the arrays that `restore` needs."""
-        return {"sums": self.sums.copy(), "seen": np.array(self.seen)}
+        state = {"sums": self.sums.copy(), "seen": np.array(self.seen)}
+        return state if self.points is None else state | {"points": self.points.copy()}
 
     def restore(self, state: Mapping[str, AnyArray]) -> None:
         """Go back to a saved state."""
         self.sums = np.array(state["sums"], dtype=float)
         self.seen = int(state["seen"])
+        if self.points is not None:
+            self.points = np.array(state["points"], dtype=float)

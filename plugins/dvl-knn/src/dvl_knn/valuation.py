@@ -6,18 +6,32 @@ import os
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
+from sklearn.neighbors import KNeighborsRegressor
 
+from dvl_core.backends import JoblibBackend
 from dvl_core.data import Dataset
-from dvl_core.errors import DataError, InvalidOptionError, UnsupportedSemivalueError
+from dvl_core.errors import DataError, InvalidOptionError
 from dvl_core.protocols import Semivalue
 from dvl_core.semivalues import BanzhafSemivalue, ShapleySemivalue
+from dvl_core.utilities.fingerprint import fingerprint_function
 from dvl_core.valuation import OneShotValuation
 from dvl_knn.design import KNNDesign
-from dvl_knn.games import FixedGame, SoftLabelGame, ThresholdGame
-from dvl_knn.pivots import last_pivot, pivots
+from dvl_knn.games import (
+    FixedGame,
+    GroupedFixedGame,
+    RegressionGame,
+    SoftLabelGame,
+    ThresholdGame,
+    WeightedGame,
+)
+from dvl_knn.games.weighted import inverse_distance
+from dvl_knn.inputs import encoded_labels, features_of, numbers_of
+from dvl_knn.model import NeighbourModel
+from dvl_knn.neighbours import Metric, NeighbourSearch
 
 if TYPE_CHECKING:
+    from sklearn.neighbors import KNeighborsClassifier
+
     from dvl_core.protocols import Backend
     from dvl_knn.games import KNNGame
 
@@ -27,39 +41,53 @@ NAMED_SEMIVALUES: dict[str, Semivalue] = {
     "shapley": ShapleySemivalue(),
     "banzhaf": BanzhafSemivalue(),
 }
-
-SOLVED_FOR: dict[str, tuple[Semivalue, ...] | None] = {
-    "fixed": None,
-    "soft-label": (ShapleySemivalue(),),
-    "threshold": (ShapleySemivalue(), BanzhafSemivalue()),
-}
-"""The semivalues that each game is solved for; None: all."""
+GAMES = ("fixed", "soft-label", "threshold", "weighted")
+MOST_WEIGHT_BITS = 8
 
 
 class KNNShapleyValuation(OneShotValuation):
-    """Exact semivalues of the training points of a nearest-neighbour classifier.
+    """Exact semivalues of the training points of a nearest-neighbour model.
 
     A game says what a set S of training points is worth for a test point; values are means over the
     test points. All are found at once, by ordering the training points by distance and one
-    recursion from the farthest to the nearest, or in closed form.
+    recursion from the farthest to the nearest, in closed form, or by counting coalitions.
 
     Parameters
     ----------
-    model : KNeighborsClassifier or int
-        Gives K and the metric; an int is K with the Euclidean metric. Weights other than "uniform"
-        change the game and are refused.
+    model : KNeighborsClassifier, KNeighborsRegressor or int
+        Gives K, the metric and the weights; an int is K of a classifier with the Euclidean metric.
     test : Dataset or (x, y)
         Test points.
-    game : str
-        "fixed": S is worth the number of its nearest members, K of them or all if it has fewer,
-        that have the label of the test point, divided by K (Jia et al. 2019). "soft-label": divided
-        by their number instead; the empty set guesses (Wang & Jia 2023). "threshold": the share of
-        matches among the members within `radius`; without any it guesses (Wang et al. 2023).
+    game : str, optional
+        For classifiers. "fixed": S is worth the number of its nearest members, K of them or all if
+        it has fewer, that have the label of the test point, divided by K (Jia et al. 2019).
+        "soft-label": divided by their number instead; the empty set guesses (Wang & Jia 2023).
+        "threshold": the share of matches among the members within `radius`; without any it guesses
+        (Wang et al. 2023). "weighted": 1 if the nearest with the label outweigh those without,
+        ties included, else 0 (Wang, Mittal & Jia 2024). None: "weighted" if the model has weights,
+        else "fixed". A regressor has one game: minus the squared error of the sum of the targets of
+        the nearest, divided by K (Jia et al. 2019).
     semivalue : str or Semivalue
-        "shapley", "banzhaf", or an object such as ``BetaSemivalue(4, 1)``. The soft-label game is
-        solved for Shapley, the threshold game for Shapley and Banzhaf, the fixed one for all.
+        "shapley", "banzhaf", or an object such as ``BetaSemivalue(4, 1)``: every game is solved for
+        every semivalue.
     radius : float, optional
         Of the threshold game, in the unit of the model's metric.
+    weight_bits : int
+        Of the weighted game: weights are rounded to multiples of the largest, divided by
+        2 ** weight_bits - 1.
+    fill_value : float or "mean"
+        Of the regression game: what a neighbour that a small S lacks predicts; "mean": the mean
+        training target. Unless targets are centred, 0 makes every point valuable that fills a
+        place.
+    tolerance : float
+        Of the fixed game: values may be off by so much. Only the nearest training points are then
+        looked for, which is faster for very many of them; the error that is possible is in the
+        extras of the result as ``error_bound``.
+    keep_points : bool
+        Keep the values for each test point, ``test_point_values`` [t, n] in the extras of the
+        result, in the order of the data.
+    n_jobs : int, optional
+        Threads to work with if there is no `backend`; -1: one per core.
     seed : int, optional
         Kept in the result; nothing is random.
     backend : Backend, optional
@@ -73,18 +101,22 @@ class KNNShapleyValuation(OneShotValuation):
     Raises
     ------
     InvalidOptionError
-        If the model is no unweighted k-nearest-neighbour classifier, or the game or the semivalue
-        is unknown.
-    UnsupportedSemivalueError
-        If the game is not solved for the semivalue.
+        If the model is no k-nearest-neighbour model, an option is unknown, or one does not belong
+        to the game.
+
+    Notes
+    -----
+    If the players are groups of training points, their values in the fixed game are exact too, by
+    a dynamic programme; the other games are for single points.
 
     References
     ----------
     Jia, R. et al. (2019). Efficient Task-Specific Data Valuation for Nearest Neighbor Algorithms.
-    PVLDB 12(11), theorem 1. Wang, J. T. and Jia, R. (2023). A Note on "Efficient Task-Specific Data
-    Valuation for Nearest Neighbor Algorithms". arXiv:2304.04258, theorem 2. Wang, J. T. et al.
-    (2023). Threshold KNN-Shapley: A Linear-Time and Privacy-Friendly Approach to Data Valuation.
-    NeurIPS.
+    PVLDB 12(11), theorems 1, 2 and 6. Wang, J. T. and Jia, R. (2023). A Note on "Efficient
+    Task-Specific Data Valuation for Nearest Neighbor Algorithms". arXiv:2304.04258, theorem 2.
+    Wang, J. T. et al. (2023). Threshold KNN-Shapley: A Linear-Time and Privacy-Friendly Approach to
+    Data Valuation. NeurIPS. Wang, J. T., Mittal, P. and Jia, R. (2024). Efficient Data Shapley for
+    Weighted Nearest Neighbor Algorithms. AISTATS.
 
     Examples
     --------
@@ -98,12 +130,17 @@ class KNNShapleyValuation(OneShotValuation):
 
     def __init__(
         self,
-        model: KNeighborsClassifier | int,
+        model: KNeighborsClassifier | KNeighborsRegressor | int,
         test: Dataset | tuple[Any, Any],
         *,
-        game: Literal["fixed", "soft-label", "threshold"] = "fixed",
+        game: Literal["fixed", "soft-label", "threshold", "weighted"] | None = None,
         semivalue: str | Semivalue = "shapley",
         radius: float | None = None,
+        weight_bits: int = 3,
+        fill_value: float | Literal["mean"] = 0.0,
+        tolerance: float = 0.0,
+        keep_points: bool = False,
+        n_jobs: int | None = None,
         seed: int | None = None,
         backend: Backend | None = None,
         progress: bool = False,
@@ -114,29 +151,54 @@ class KNNShapleyValuation(OneShotValuation):
         self.game = game
         self.semivalue = semivalue
         self.radius = radius
+        self.weight_bits = weight_bits
+        self.fill_value = fill_value
+        self.tolerance = tolerance
+        self.keep_points = keep_points
+        self.n_jobs = n_jobs
         self.seed = seed
         self.backend = backend
+        if backend is None and n_jobs is not None:
+            # Distances and sorting release the interpreter: threads need no copies of the data.
+            self.backend = JoblibBackend(n_jobs, "threading")
         self.progress = progress
         self.checkpoint = checkpoint
-        self._k_neighbours, self._metric = _read_model(model)
+        self._read = NeighbourModel.read(model)
         self._law = _as_semivalue(semivalue)
-        _check_game(game, self._law, radius)
-        self.algorithm = f"{'' if game == 'fixed' else f'{game}-'}knn-{self._law.name}"
+        self._game = _game_of(self._read, game)
+        self._check_options()
+        prefix = "" if self._game == "fixed" else f"{self._game}-"
+        self.algorithm = f"{prefix}knn-{self._law.name}"
 
     @classmethod
-    def default_model(cls, classification: bool) -> int:
-        """Return K when the user names no model.
+    def default_model(cls, classification: bool) -> int | KNeighborsRegressor:
+        """Return the model to use when the user names none: five neighbours."""
+        return 5 if classification else KNeighborsRegressor(5)
 
-        Raises
-        ------
-        InvalidOptionError
-            For regression, which this method does not cover.
-        """
-        if not classification:
+    def _check_options(self) -> None:
+        """Refuse options that make no sense, or that belong to another game."""
+        game = self._game
+        if game == "threshold" and (self.radius is None or not self.radius >= 0):
             raise InvalidOptionError(
-                "KNN-Shapley needs a target of classes, but this one looks like numbers to predict"
+                f"the threshold game needs a radius of at least 0, got {self.radius}"
             )
-        return 5
+        if not 1 <= self.weight_bits <= MOST_WEIGHT_BITS:
+            raise InvalidOptionError(
+                f"weight_bits must lie between 1 and {MOST_WEIGHT_BITS}, got {self.weight_bits}"
+            )
+        if not self.tolerance >= 0:
+            raise InvalidOptionError(f"tolerance must not be negative, got {self.tolerance}")
+        if self.fill_value != "mean" and not _is_finite(self.fill_value):
+            raise InvalidOptionError(
+                f"fill_value must be a finite number or 'mean', got {self.fill_value!r}"
+            )
+        for option, unset, owner in (
+            ("radius", None, "threshold"),
+            ("tolerance", 0.0, "fixed"),
+            ("fill_value", 0.0, "regression"),
+        ):
+            if getattr(self, option) != unset and game != owner:
+                raise InvalidOptionError(f"{option} is for the {owner} game, the game is {game!r}")
 
     def design(self, train: Dataset, seed: int) -> KNNDesign:
         """Return the design that values the players of `train`.
@@ -144,90 +206,90 @@ class KNNShapleyValuation(OneShotValuation):
         Raises
         ------
         DataError
-            If features are not finite numbers, differ in number from those of the test set, or
-            players are groups.
+            If features are not finite numbers, differ in number from those of the test set, or the
+            targets or groups do not suit the game.
         """
-        if train.groups is not None:
+        if train.groups is not None and self._game != "fixed":
             raise DataError(
-                "KNN-Shapley values single rows, but the players of this data are groups"
+                "the players of this data are groups, which only the fixed game can value; the "
+                f"game is {self._game!r}"
             )
-        x_train, x_test = _features(train, "training"), _features(self.test, "test")
+        x_train, x_test = features_of(train, "training"), features_of(self.test, "test")
         if x_train.shape[1] != x_test.shape[1]:
             raise DataError(
                 f"the training data has {x_train.shape[1]} features, the test data "
                 f"{x_test.shape[1]}"
             )
-        if train.y.ndim != 1 or train.y.dtype.kind == "f":
-            raise DataError("KNN-Shapley needs one class label per row, got other targets")
-        y_train, y_test = _encoded(train.y, self.test.y)
-        metric, options = self._metric
-        solved = self._solved(len(train), len(np.unique(y_train)))
-        return KNNDesign(x_train, y_train, x_test, y_test, solved, metric, options)
+        if self._read.regression:
+            y_train, y_test = numbers_of(train.y), numbers_of(self.test.y)
+        else:
+            y_train, y_test = encoded_labels(train.y, self.test.y)
+        solved = self._solved(train, y_train)
+        all_points = train.n_rows
+        return KNNDesign(
+            n_players=len(train),
+            search=NeighbourSearch(x_train, self._metric, getattr(solved, "n_nearest", all_points)),
+            y_train=y_train,
+            x_test=x_test,
+            y_test=y_test,
+            game=solved,
+            groups=train.groups,
+            error_bound=getattr(solved, "error_bound", 0.0),
+            keep_points=self.keep_points,
+        )
 
-    def _solved(self, n_players: int, n_classes: int) -> KNNGame:
-        """Return the game for that many training points and classes."""
-        k = self._k_neighbours
-        if self.game == "soft-label":
-            return SoftLabelGame(k, n_classes)
-        if self.game == "threshold":
+    @property
+    def _metric(self) -> Metric:
+        """The metric; where only the order counts, squares that cost no roots."""
+        metric = self._read.metric
+        needs_distances = self._game in ("threshold", "weighted")
+        if metric == Metric("euclidean") and not needs_distances:
+            return Metric("sqeuclidean")
+        return metric
+
+    def _solved(self, train: Dataset, y_train: Any) -> KNNGame:
+        """Return the game for the training data."""
+        n, k, law = len(train), self._read.k_neighbours, self._law
+        if self._game == "regression":
+            fill = float(np.mean(y_train)) if self.fill_value == "mean" else float(self.fill_value)
+            return RegressionGame.solve(law, n, k, fill)
+        if self._game == "weighted":
+            weights = self._read.weights
+            if callable(weights):
+                name = fingerprint_function(weights)
+                return WeightedGame.solve(law, n, k, weights, self.weight_bits, str(name))
+            weigh = inverse_distance if weights == "distance" else np.ones_like
+            return WeightedGame.solve(law, n, k, weigh, self.weight_bits, weights)
+        n_classes = len(np.unique(y_train))
+        if self._game == "soft-label":
+            return SoftLabelGame.solve(law, n, k, n_classes)
+        if self._game == "threshold":
             assert self.radius is not None
-            squared = self._metric[0] == "sqeuclidean"
-            radius = self.radius**2 if squared else self.radius
-            return ThresholdGame(radius, n_classes, self._law == BanzhafSemivalue())
-        every = pivots(self._law, n_players, k)
-        return FixedGame(k, every, last_pivot(self._law, n_players, k))
+            return ThresholdGame.solve(law, n, self.radius, n_classes)
+        if train.groups is not None:
+            if self.tolerance > 0:
+                raise DataError("tolerance is for single points, but these players are groups")
+            return GroupedFixedGame.solve(law, n, k, train.groups)
+        return FixedGame.solve(law, n, k, self.tolerance)
 
 
-def _check_game(game: str, semivalue: Semivalue, radius: float | None) -> None:
-    """Refuse games that do not exist or are not solved."""
-    if game not in SOLVED_FOR:
-        raise InvalidOptionError(f"game must be one of {', '.join(SOLVED_FOR)}, got {game!r}")
-    solved = SOLVED_FOR[game]
-    if solved is not None and semivalue not in solved:
-        names = " and ".join(law.name for law in solved)
-        raise UnsupportedSemivalueError(
-            f"the {game} game is solved for {names}, not for {semivalue.name}; the fixed game is "
-            "solved for all"
-        )
-    if game == "threshold" and (radius is None or not radius >= 0):
-        raise InvalidOptionError(f"the threshold game needs a radius of at least 0, got {radius}")
-    if game != "threshold" and radius is not None:
-        raise InvalidOptionError(f"radius is for the threshold game, the game is {game!r}")
-
-
-def _read_model(model: KNeighborsClassifier | int) -> tuple[int, tuple[str, dict[str, Any]]]:
-    """Return K and the metric of `model`."""
-    if isinstance(model, int | np.integer) and not isinstance(model, bool):
-        if model < 1:
-            raise InvalidOptionError(f"K must be at least 1, got {model}")
-        return int(model), ("sqeuclidean", {})
-    if isinstance(model, KNeighborsRegressor):
-        raise InvalidOptionError("KNN-Shapley needs a classifier, got a KNeighborsRegressor")
-    if not isinstance(model, KNeighborsClassifier):
+def _game_of(model: NeighbourModel, game: str | None) -> str:
+    """Return the game that is played, or say why it does not exist."""
+    if game is not None and game not in GAMES:
+        raise InvalidOptionError(f"game must be one of {', '.join(GAMES)}, got {game!r}")
+    if model.regression:
+        if game is not None:
+            raise InvalidOptionError(
+                f"game is for classifiers, got {game!r} with a KNeighborsRegressor"
+            )
+        return "regression"
+    weighted = model.weights != "uniform"
+    if weighted and game not in (None, "weighted"):
         raise InvalidOptionError(
-            "KNN-Shapley needs a KNeighborsClassifier or the number of neighbours, got "
-            f"{type(model).__name__}"
+            f"the {game} game needs weights='uniform', got {model.weights!r}: weighted votes are "
+            "the weighted game"
         )
-    if model.weights not in ("uniform", None):
-        raise InvalidOptionError(
-            f"KNN-Shapley needs weights='uniform', got {model.weights!r}: weighted votes are "
-            "another game"
-        )
-    return int(model.n_neighbors), _metric_of(model)
-
-
-def _metric_of(model: KNeighborsClassifier) -> tuple[str, dict[str, Any]]:
-    """Return the metric in the words of scipy."""
-    options = dict(model.metric_params or {})
-    if model.metric in ("minkowski", "euclidean", "l2", "manhattan", "l1"):
-        p = {"euclidean": 2, "l2": 2, "manhattan": 1, "l1": 1}.get(model.metric, model.p)
-        if p == 2 and not options:
-            # Squares are in the same order and cost no roots.
-            return "sqeuclidean", {}
-        return ("cityblock", options) if p == 1 else ("minkowski", {"p": p, **options})
-    if not isinstance(model.metric, str) or model.metric == "precomputed":
-        raise InvalidOptionError(f"KNN-Shapley needs the name of a metric, got {model.metric!r}")
-    return model.metric, options
+    return game or ("weighted" if weighted else "fixed")
 
 
 def _as_semivalue(semivalue: str | Semivalue) -> Semivalue:
@@ -244,28 +306,8 @@ def _as_semivalue(semivalue: str | Semivalue) -> Semivalue:
     return semivalue
 
 
-def _features(data: Dataset, which: str) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """Return features as float64 [n, d], or say why distances make no sense on them."""
-    x = data.x.toarray() if hasattr(data.x, "toarray") else data.x
+def _is_finite(value: Any) -> bool:
     try:
-        x = np.ascontiguousarray(x, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise DataError(
-            f"the features of the {which} data are not all numbers ({error}): encode them first"
-        ) from error
-    if x.ndim != 2:
-        raise DataError(f"the features of the {which} data must be a table, got shape {x.shape}")
-    bad = ~np.isfinite(x).all(axis=1)
-    if bad.any():
-        raise DataError(
-            f"{int(bad.sum())} rows of the {which} data have missing or infinite features, first "
-            f"row {int(np.flatnonzero(bad)[0])}: fill them first"
-        )
-    return x
-
-
-def _encoded(y_train: Any, y_test: Any) -> tuple[Any, Any]:
-    """Return labels as numbers, equal where the labels are equal."""
-    labels, codes = np.unique(np.concatenate([y_train, y_test]), return_inverse=True)
-    codes = codes.astype(np.min_scalar_type(len(labels)))
-    return codes[: len(y_train)], codes[len(y_train) :]
+        return bool(np.isfinite(float(value)))
+    except (TypeError, ValueError):
+        return False
