@@ -29,6 +29,7 @@ REPETITIONS = 500
         (AntitheticPermutationSampler(), ShapleySemivalue()),
         (StratifiedSampler(), ShapleySemivalue()),
         (StratifiedSampler("constant"), ShapleySemivalue()),
+        (StratifiedSampler("neyman"), ShapleySemivalue()),
         (VRDSSampler(), ShapleySemivalue()),
         (MatchedSampler(), ShapleySemivalue()),
         (OwenSampler(), ShapleySemivalue()),

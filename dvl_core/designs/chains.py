@@ -37,10 +37,18 @@ class Truncation(Protocol):
     def identity(self) -> dict[str, Any]:
         """JSON-able description."""
 
-    def stop(
-        self, size: int, n_players: int, values: FloatArray, empty: float, full: float
-    ) -> BoolArray:
-        """Return which chains [m] end, given the utilities [m] of their prefixes of `size`."""
+    def stop(self, n_players: int, path: FloatArray, full: float) -> BoolArray:
+        """Return which chains [m] end.
+
+        Parameters
+        ----------
+        n_players : int
+            Players that join if nobody says stop.
+        path : float array [m, size + 1]
+            Utilities of the prefixes of each chain, from the empty one to that of `size` players.
+        full : float
+            Utility of all players.
+        """
 
 
 @dataclass(frozen=True, eq=False)
@@ -208,7 +216,7 @@ class ChainDesign:
         active = np.arange(m)
         coalitions = np.zeros((m, n), dtype=bool)
         for size in range(n):
-            ended = self.truncation.stop(size, n, values[active, size], empty, full)
+            ended = self.truncation.stop(n, values[active, : size + 1], full)
             stopped = active[ended]
             values[stopped, size + 1 :] = values[stopped, size, None]
             active = active[~ended]

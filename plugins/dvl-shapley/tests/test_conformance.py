@@ -31,6 +31,13 @@ test_antithetic_owen_on_a_grid_conforms = conformance_test(
     "sampler", partial(AntitheticOwenSampler, strategy="grid")
 )
 test_stratified_conforms = conformance_test("sampler", StratifiedSampler)
+test_neyman_conforms = conformance_test("sampler", partial(StratifiedSampler, sizes="neyman"))
+test_delta_shapley_sizes_conform = conformance_test(
+    "sampler", partial(StratifiedSampler, sizes="delta-shapley")
+)
+test_truncation_by_deviation_conforms = conformance_test(
+    "sampler", partial(TruncatedPermutationSampler, rule="deviation", burn_in=0.0)
+)
 test_vrds_conforms = conformance_test("sampler", VRDSSampler)
 test_group_testing_conforms = conformance_test("sampler", GroupTestingSampler)
 test_group_testing_shapley_conforms = conformance_test("valuation", GroupTestingShapleyValuation)

@@ -9,6 +9,7 @@ from dvl_shapley.samplers import (
     PermutationSampler,
     TruncatedPermutationSampler,
 )
+from dvl_shapley.sizes import SGDConstants
 from dvl_shapley.stratified import StratifiedSampler, VRDSSampler
 from dvl_shapley.valuation import DataShapleyValuation
 
@@ -20,6 +21,7 @@ __all__ = [
     "GroupTestingShapleyValuation",
     "OwenSampler",
     "PermutationSampler",
+    "SGDConstants",
     "StratifiedSampler",
     "TruncatedPermutationSampler",
     "VRDSSampler",

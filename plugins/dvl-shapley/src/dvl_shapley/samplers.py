@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 from dvl_core.designs import ChainDesign, importance_weights
 from dvl_core.errors import InvalidOptionError
 from dvl_core.semivalues import ShapleySemivalue, checked_size_law
-from dvl_shapley.truncation import FixedTruncation, RelativeTruncation
+from dvl_shapley.truncation import DeviationTruncation, FixedTruncation, RelativeTruncation
 
 if TYPE_CHECKING:
     import numpy as np
@@ -78,21 +78,24 @@ class TruncatedPermutationSampler:
     """Permutations that are cut short once more players would hardly change the utility.
 
     The players after the cut get a marginal of zero, which saves the most expensive fits and
-    biases the values by at most the tolerance in total.
+    biases the values, for the relative rule by at most the tolerance in total.
 
     Parameters
     ----------
     rule : str
         "relative": cut when the utility is within `tolerance` of that of all players, relative to
-        the distance between the empty and the full coalition. "fixed": cut after `fraction` of
-        the players.
+        the distance between the empty and the full coalition. "deviation": cut when it is within
+        `deviations` standard deviations of the utilities along the chain so far. "fixed": cut after
+        `fraction` of the players.
     tolerance : float
         For "relative".
+    deviations : float
+        For "deviation".
     fraction : float
         For "fixed".
     burn_in : float
-        For "relative": fraction of the players that always join, so that a lucky small coalition
-        does not end the chain.
+        For "relative" and "deviation": fraction of the players that always join, so that a lucky
+        small coalition does not end the chain.
 
     References
     ----------
@@ -105,16 +108,20 @@ class TruncatedPermutationSampler:
     'biased-by-option'
     """
 
-    rule: Literal["relative", "fixed"] = "relative"
+    rule: Literal["relative", "deviation", "fixed"] = "relative"
     tolerance: float = 0.01
+    deviations: float = 0.1
     fraction: float = 0.5
     burn_in: float = 0.4
 
     def __post_init__(self) -> None:
-        if self.rule not in ("relative", "fixed"):
-            raise InvalidOptionError(f"rule must be 'relative' or 'fixed', got {self.rule!r}")
-        if not self.tolerance >= 0:
-            raise InvalidOptionError(f"tolerance must not be negative, got {self.tolerance}")
+        if self.rule not in ("relative", "deviation", "fixed"):
+            raise InvalidOptionError(
+                f"rule must be 'relative', 'deviation' or 'fixed', got {self.rule!r}"
+            )
+        for name in ("tolerance", "deviations"):
+            if not getattr(self, name) >= 0:
+                raise InvalidOptionError(f"{name} must not be negative, got {getattr(self, name)}")
         for name in ("fraction", "burn_in"):
             if not 0 <= getattr(self, name) <= 1:
                 raise InvalidOptionError(
@@ -124,9 +131,9 @@ class TruncatedPermutationSampler:
     def design(self, n_players: int, semivalue: Semivalue) -> Design:
         """Return the design of this sampler for a semivalue."""
         weights = _weights("truncated-permutation", n_players, semivalue)
-        truncation: Truncation = (
-            RelativeTruncation(self.tolerance, self.burn_in)
-            if self.rule == "relative"
-            else FixedTruncation(self.fraction)
-        )
-        return ChainDesign(weights, "truncated-permutation", truncation=truncation)
+        rules: dict[str, Truncation] = {
+            "relative": RelativeTruncation(self.tolerance, self.burn_in),
+            "deviation": DeviationTruncation(self.deviations, self.burn_in),
+            "fixed": FixedTruncation(self.fraction),
+        }
+        return ChainDesign(weights, "truncated-permutation", truncation=rules[self.rule])

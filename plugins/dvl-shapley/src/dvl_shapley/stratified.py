@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from dvl_core.designs import marginal_design
 from dvl_core.designs.draws import SizedSubsets
 from dvl_core.errors import InvalidOptionError
+from dvl_core.semivalues import checked_size_law
+from dvl_shapley.neyman import NeymanDesign
+from dvl_shapley.sizes import (
+    SIZES,
+    UNIT_CONSTANTS,
+    SGDConstants,
+    SizeLaw,
+    size_frequencies,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -17,8 +26,6 @@ if TYPE_CHECKING:
     from dvl_core.protocols import Design, Semivalue
 
 __all__ = ["StratifiedSampler", "VRDSSampler"]
-
-SIZES = ("constant", "linear", "harmonic", "power-law", "group-testing")
 
 
 @dataclass(frozen=True)
@@ -32,13 +39,20 @@ class StratifiedSampler:
     sizes : str
         Law of the size k = 0 .. n-1, up to a factor: "constant": 1. "linear": n - k. "harmonic":
         1 / (k + 1). "power-law": (k + 1) ** `exponent`. "group-testing": 1 / (k + 1) + 1 / (n - k).
+        "delta-shapley": the bound of Watson et al. (2023) for stochastic gradient descent, see
+        `SGDConstants`. "neyman": the semivalue's own law times the spread of the marginals, which
+        a pilot of up to 10 sizes measures first.
     exponent : float
         For "power-law".
+    sgd : SGDConstants
+        For "delta-shapley".
+    n_pilot : int
+        For "neyman": marginals of the pilot at each of its sizes.
     lower : int
         Smallest size that is drawn.
     upper : int, optional
         Largest size that is drawn; None: n - 1. A semivalue that gives weight to sizes outside is
-        refused.
+        refused. "neyman" draws what the semivalue gives weight to.
     n_sizes : int
         Coalitions drawn together for a player, their sizes spread evenly over the law; their mean
         is one observation.
@@ -46,7 +60,9 @@ class StratifiedSampler:
     References
     ----------
     Maleki, S. et al. (2013). Bounding the Estimation Error of Sampling-based Shapley Value
-    Approximation. arXiv:1306.4265, section 4.
+    Approximation. arXiv:1306.4265, section 4. Castro, J. et al. (2017). Improving polynomial
+    estimation of the Shapley value by stratified random sampling with optimum allocation.
+    Computers & Operations Research 82, section 3.
 
     Examples
     --------
@@ -55,8 +71,10 @@ class StratifiedSampler:
     array([0.5455, 0.2727, 0.1818])
     """
 
-    sizes: Literal["constant", "linear", "harmonic", "power-law", "group-testing"] = "harmonic"
+    sizes: SizeLaw = "harmonic"
     exponent: float = -0.5
+    sgd: SGDConstants = UNIT_CONSTANTS
+    n_pilot: int = 8
     lower: int = 0
     upper: int | None = None
     n_sizes: int = 4
@@ -70,8 +88,16 @@ class StratifiedSampler:
                 f"lower and upper must satisfy 0 <= lower <= upper, got {self.lower} and "
                 f"{self.upper}"
             )
-        if self.n_sizes < 1:
-            raise InvalidOptionError(f"n_sizes must be at least 1, got {self.n_sizes}")
+        if self.sizes == "neyman" and (self.lower, self.upper) != (0, None):
+            raise InvalidOptionError(
+                "lower and upper are not for sizes='neyman', which draws the sizes to which the "
+                "semivalue gives weight"
+            )
+        for name, least in (("n_sizes", 1), ("n_pilot", 2)):
+            if getattr(self, name) < least:
+                raise InvalidOptionError(
+                    f"{name} must be at least {least}, got {getattr(self, name)}"
+                )
         if not np.isfinite(self.exponent):
             raise InvalidOptionError(f"exponent must be finite, got {self.exponent}")
 
@@ -83,14 +109,7 @@ class StratifiedSampler:
         InvalidOptionError
             If `lower` leaves no size.
         """
-        k = np.arange(n_players, dtype=float)
-        law = {
-            "constant": np.ones(n_players),
-            "linear": n_players - k,
-            "harmonic": 1 / (k + 1),
-            "power-law": (k + 1) ** self.exponent,
-            "group-testing": 1 / (k + 1) + 1 / (n_players - k),
-        }[self.sizes]
+        law = size_frequencies(self.sizes, n_players, self.exponent, self.sgd)
         if self.lower >= n_players:
             raise InvalidOptionError(
                 f"lower is {self.lower}, but with {n_players} players a coalition that one of "
@@ -103,6 +122,9 @@ class StratifiedSampler:
 
     def design(self, n_players: int, semivalue: Semivalue) -> Design:
         """Return the design of this sampler for a semivalue."""
+        if self.sizes == "neyman" and n_players > 1:
+            law = checked_size_law(semivalue, n_players)
+            return NeymanDesign(law, self.n_sizes, self.n_pilot)
         draw = SizedSubsets(self.size_law(n_players), self.n_sizes)
         return marginal_design("stratified", draw, n_players, semivalue)
 

@@ -10,7 +10,7 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["FixedTruncation", "RelativeTruncation"]
+__all__ = ["DeviationTruncation", "FixedTruncation", "RelativeTruncation"]
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class RelativeTruncation:
     Examples
     --------
     >>> rule = RelativeTruncation(tolerance=0.1, burn_in=0.0)
-    >>> rule.stop(3, 10, np.array([0.5, 0.95]), empty=0.0, full=1.0)
+    >>> rule.stop(10, np.array([[0.0, 0.2, 0.5], [0.0, 0.9, 0.95]]), full=1.0)
     array([False,  True])
     """
 
@@ -39,13 +39,46 @@ class RelativeTruncation:
         """JSON-able description."""
         return {"rule": "relative", **asdict(self)}
 
-    def stop(
-        self, size: int, n_players: int, values: NDArray[np.float64], empty: float, full: float
-    ) -> NDArray[np.bool_]:
-        """Return which chains [m] end, given the utilities [m] of their prefixes of `size`."""
-        if size < max(1.0, self.burn_in * n_players):
-            return np.zeros(len(values), dtype=bool)
-        return np.abs(values - full) <= self.tolerance * abs(full - empty)
+    def stop(self, n_players: int, path: NDArray[np.float64], full: float) -> NDArray[np.bool_]:
+        """Return which chains [m] end, given the utilities [m, size + 1] of their prefixes."""
+        if path.shape[1] <= max(1.0, self.burn_in * n_players):
+            return np.zeros(len(path), dtype=bool)
+        empty, last = path[:, 0], path[:, -1]
+        return np.asarray(np.abs(last - full) <= self.tolerance * np.abs(full - empty))
+
+
+@dataclass(frozen=True)
+class DeviationTruncation:
+    """End when the utility is closer to that of the full coalition than it varies along the chain.
+
+    Parameters
+    ----------
+    deviations : float
+        How close, in standard deviations of the utilities along the chain so far.
+    burn_in : float
+        Fraction of the players that always join, at least three of them.
+
+    Examples
+    --------
+    >>> rule = DeviationTruncation(deviations=0.5, burn_in=0.0)
+    >>> rule.stop(10, np.array([[0.0, 0.1, 0.2, 0.3], [0.0, 0.6, 0.8, 0.9]]), full=1.0)
+    array([False,  True])
+    """
+
+    deviations: float
+    burn_in: float
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """JSON-able description."""
+        return {"rule": "deviation", **asdict(self)}
+
+    def stop(self, n_players: int, path: NDArray[np.float64], full: float) -> NDArray[np.bool_]:
+        """Return which chains [m] end, given the utilities [m, size + 1] of their prefixes."""
+        if path.shape[1] <= max(3.0, self.burn_in * n_players):
+            return np.zeros(len(path), dtype=bool)
+        spread = path.std(axis=1, ddof=1)
+        return np.asarray(np.abs(path[:, -1] - full) <= self.deviations * spread)
 
 
 @dataclass(frozen=True)
@@ -65,8 +98,7 @@ class FixedTruncation:
         """JSON-able description."""
         return {"rule": "fixed", **asdict(self)}
 
-    def stop(
-        self, size: int, n_players: int, values: NDArray[np.float64], empty: float, full: float
-    ) -> NDArray[np.bool_]:
-        """Return which chains [m] end, given the utilities [m] of their prefixes of `size`."""
-        return np.full(len(values), size >= self.fraction * n_players)
+    def stop(self, n_players: int, path: NDArray[np.float64], full: float) -> NDArray[np.bool_]:
+        """Return which chains [m] end, given the utilities [m, size + 1] of their prefixes."""
+        size = path.shape[1] - 1
+        return np.full(len(path), size >= self.fraction * n_players)
