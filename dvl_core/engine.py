@@ -30,6 +30,7 @@ from dvl_core.protocols import Seedable
 from dvl_core.run_state import INTERRUPTED, RunState
 from dvl_core.stopping import NoStopping
 from dvl_core.tasks import Block, BlockQueue, Context, evaluate_anchors, evaluate_blocks
+from dvl_core.trace import ValueHistory
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -76,6 +77,7 @@ def run(
     progress: bool = False,
     algorithm: str = "",
     names: Sequence[Any] | None = None,
+    keep_history: bool = False,
 ) -> ValuationResult:
     """Run `design` on a bound `utility` until it is complete or `stopping` says so.
 
@@ -101,6 +103,8 @@ def run(
         Name for the result.
     names : sequence, optional
         Names of the players [n].
+    keep_history : bool
+        Keep the values as the run goes on, in the extras of the result.
 
     Returns
     -------
@@ -130,7 +134,8 @@ def run(
         )
         store = checkpoint = None
     context = Context(design, utility, fingerprint, store, seed, np.zeros(0), os.getpid())
-    state = RunState(design, copy.deepcopy(stopping or NoStopping()))
+    history = ValueHistory() if keep_history else None
+    state = RunState(design, copy.deepcopy(stopping or NoStopping()), history)
     info = RunInfo(algorithm, design.n_players, seed)
     loop = _Loop(context, state, backend or default_backend(), checkpoint, info)
     hooks.notify_start(info)

@@ -109,6 +109,37 @@ class ResultPlots:
         ax.legend()
         return ax
 
+    def history(self, ax: Axes | None = None, n_players: int = 10) -> Axes:
+        """Draw how the lowest and the highest values came to be, against the evaluations used.
+
+        Parameters
+        ----------
+        ax : Axes, optional
+            Where to draw; None: on new axes.
+        n_players : int
+            How many of the lowest, and of the highest.
+
+        Raises
+        ------
+        ResultError
+            If the values were not kept as the run went on.
+        """
+        values = self.result.extras.get("history_values")
+        if values is None or not len(values):
+            raise ResultError(
+                "this result has no history, so there is nothing to draw: pass keep_history=True "
+                "to the valuation"
+            )
+        ax = _axes(ax)
+        moments = np.asarray(self.result.extras["history_n_evaluations"])
+        order = np.argsort(self.result.values)
+        chosen = self.result.indices[np.unique([*order[:n_players], *order[-n_players:]])]
+        ax.plot(moments, np.asarray(values)[:, chosen], linewidth=0.8)
+        ax.set_xscale("log")
+        ax.set_xlabel("evaluations")
+        ax.set_ylabel("value")
+        return ax
+
 
 def _axes(ax: Axes | None) -> Axes:
     """Return `ax`, or the axes of a new figure."""

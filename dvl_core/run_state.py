@@ -14,7 +14,7 @@ from dvl_core.errors import DvlWarning
 from dvl_core.protocols import Finishing
 from dvl_core.result import ValuationResult
 from dvl_core.stopping import Progress, StoppingRule, Verdict
-from dvl_core.trace import Trace
+from dvl_core.trace import Trace, ValueHistory
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,10 +38,13 @@ class RunState:
         Of the run.
     stopping : StoppingRule
         A copy of the rule that belongs to this run.
+    history : ValueHistory, optional
+        Where to keep values as the run goes on; None: nowhere.
     """
 
     design: Design
     stopping: StoppingRule
+    history: ValueHistory | None = None
     next_block: int = 0
     n_evaluations: int = 0
     n_computed: int = 0
@@ -102,6 +105,8 @@ class RunState:
             self.stop_reason = self.verdict.reason
         over = bool(self.stop_reason)
         self.trace.record(self.n_evaluations, estimate.stderr, last=over)
+        if self.history is not None:
+            self.history.record(self.n_evaluations, estimate.values, last=over)
         return over
 
     def to_checkpoint(self, identity: dict[str, Any]) -> Checkpoint:
@@ -109,6 +114,8 @@ class RunState:
         arrays = {f"accumulator.{k}": a for k, a in self.accumulator.state().items()}
         arrays |= {f"stopping.{k}": a for k, a in self.stopping.state().items()}
         arrays |= {f"trace.{k}": a for k, a in self.trace.arrays().items()}
+        if self.history is not None:
+            arrays |= {f"history.{k}": a for k, a in self.history.arrays().items()}
         if self.anchor_values is not None:
             arrays["anchors"] = self.anchor_values
         counters = {name: getattr(self, name) for name in COUNTERS}
@@ -122,6 +129,9 @@ class RunState:
         self.elapsed_before = saved.counters["elapsed"]
         self.accumulator.restore(_under("accumulator.", saved.arrays))
         self.trace = Trace.from_arrays(_under("trace.", saved.arrays))
+        history = _under("history.", saved.arrays)
+        if self.history is not None and history:
+            self.history = ValueHistory.from_arrays(history)
         self.anchor_values = saved.arrays.get("anchors")
         # Another rule than before starts without a memory.
         if saved.counters["stopping"] == repr(self.stopping):
@@ -131,6 +141,7 @@ class RunState:
         """Return what is known now."""
         extras: dict[str, Any] = {}
         accumulator = self.accumulator
+        history = {} if self.history is None else self.history.arrays()
         if isinstance(accumulator, Finishing):
             estimate, extras = accumulator.finish()
         else:
@@ -163,6 +174,7 @@ class RunState:
                 "guarantee": self.design.guarantee,
                 **extras,
                 **{f"trace_{key}": array for key, array in self.trace.arrays().items()},
+                **{f"history_{key}": array for key, array in history.items()},
             },
         )
 

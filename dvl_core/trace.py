@@ -1,4 +1,4 @@
-"""The trace of a run: standard errors against evaluations, at ever wider intervals."""
+"""The trace of a run: standard errors, and values if asked for, at ever wider intervals."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 if TYPE_CHECKING:
     from dvl_core.protocols import AnyArray, FloatArray
 
-__all__ = ["Trace"]
+__all__ = ["Trace", "ValueHistory"]
 
 GROWTH = 1.1
 
@@ -57,3 +57,41 @@ class Trace:
         columns = (arrays["n_evaluations"], arrays["max_stderr"], arrays["mean_stderr"])
         rows = [(int(e), float(m), float(a)) for e, m, a in zip(*columns, strict=True)]
         return cls(rows)
+
+
+@dataclass
+class ValueHistory:
+    """The values whenever the evaluations have grown by a tenth.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> history = ValueHistory()
+    >>> history.record(10, np.array([0.5, 0.1]))
+    >>> history.record(10, np.array([0.5, 0.1]))
+    >>> history.arrays()["values"]
+    array([[0.5, 0.1]])
+    """
+
+    moments: list[int] = field(default_factory=list)
+    values: list[FloatArray] = field(default_factory=list)
+
+    def record(self, n_evaluations: int, values: FloatArray, last: bool = False) -> None:
+        """Note the values [n], if it is time to or if they are the `last`."""
+        previous = self.moments[-1] if self.moments else 0
+        due = n_evaluations >= previous * GROWTH or last
+        if due and n_evaluations > previous:
+            self.moments.append(n_evaluations)
+            self.values.append(values.copy())
+
+    def arrays(self) -> dict[str, AnyArray]:
+        """Return ``n_evaluations`` [h] and ``values`` [h, n]."""
+        return {
+            "n_evaluations": np.array(self.moments, dtype=np.int64),
+            "values": np.array(self.values, dtype=float),
+        }
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, AnyArray]) -> ValueHistory:
+        """Return the history with these columns."""
+        return cls(arrays["n_evaluations"].tolist(), list(arrays["values"]))

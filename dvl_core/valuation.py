@@ -93,6 +93,9 @@ class UtilityValuation(_Fitted, ABC):
         Show a progress bar on stderr, if that is a terminal.
     checkpoint : path, optional
         File to resume from and to save the state of the run to.
+    keep_history : bool
+        Keep the values as the run goes on: ``history_values`` [h, n] and ``history_n_evaluations``
+        [h] in the extras of the result, whenever the evaluations have grown by a tenth.
     """
 
     algorithm: str
@@ -109,6 +112,7 @@ class UtilityValuation(_Fitted, ABC):
         store: Store | None = None,
         progress: bool = False,
         checkpoint: str | os.PathLike[str] | None = None,
+        keep_history: bool = False,
     ) -> None:
         _check_part("utility", utility, Utility, "ModelUtility(model, scorer)")
         if sampler is not None:
@@ -123,6 +127,7 @@ class UtilityValuation(_Fitted, ABC):
         self.store = store
         self.progress = progress
         self.checkpoint = checkpoint
+        self.keep_history = keep_history
 
     @abstractmethod
     def design(self, n_players: int) -> Design:
@@ -162,6 +167,7 @@ class UtilityValuation(_Fitted, ABC):
             progress=self.progress,
             algorithm=self.algorithm,
             names=None if train is None else train.names,
+            keep_history=self.keep_history,
         )
 
     def _default_stopping(self, design: Design) -> StoppingRule | None:

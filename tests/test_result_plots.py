@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import matplotlib as mpl
 import numpy as np
 import pytest
 
-from dvl_core import MaxUpdates, ValuationResult
+from dvl_core import MaxEvaluations, MaxUpdates, ValuationResult
 from dvl_core.errors import ResultError
 from dvl_core.games import RandomGame
 from dvl_shapley import DataShapleyValuation, PermutationSampler
@@ -71,3 +72,35 @@ def test_convergence_draws_the_trace(result: ValuationResult) -> None:
 def test_without_a_trace_there_is_nothing_to_draw(result: ValuationResult) -> None:
     with pytest.raises(ResultError, match="no trace"):
         result.replaced(extras={}).plot.convergence()
+
+
+def test_history_draws_the_values_of_the_lowest_and_the_highest(tmp_path: Path) -> None:
+    game = RandomGame(14, 0)
+    options = {"seed": 0, "keep_history": True}
+    rule = MaxEvaluations(3_000)
+    kept = DataShapleyValuation(game, PermutationSampler(), rule, **options).fit().result
+    moments, values = kept.extras["history_n_evaluations"], kept.extras["history_values"]
+    assert values.shape == (len(moments), 14)
+    assert (np.diff(moments) > 0).all()
+    assert len(moments) > 20
+    np.testing.assert_array_equal(values[-1], kept.values)
+    kept.sort().save(tmp_path / "result.npz")
+    ax = ValuationResult.load(tmp_path / "result.npz").plot.history(n_players=2)
+    finals = [line.get_ydata()[-1] for line in ax.lines]
+    ordered = np.sort(kept.values)
+    assert sorted(finals) == pytest.approx([*ordered[:2], *ordered[-2:]])
+    path = tmp_path / "checkpoint.npz"
+    for budget in (1_000, 3_000):
+        cut = DataShapleyValuation(
+            game, PermutationSampler(), MaxEvaluations(budget), checkpoint=path, **options
+        ).fit()
+    # Where the first run was cut, there is a moment more.
+    for moment, row in zip(moments[moments < 900], values, strict=False):
+        i = cut.result.extras["history_n_evaluations"].tolist().index(moment)
+        np.testing.assert_array_equal(cut.result.extras["history_values"][i], row)
+    np.testing.assert_array_equal(cut.result.extras["history_values"][-1], values[-1])
+
+
+def test_without_a_history_there_is_nothing_to_draw(result: ValuationResult) -> None:
+    with pytest.raises(ResultError, match="keep_history=True"):
+        result.plot.history()

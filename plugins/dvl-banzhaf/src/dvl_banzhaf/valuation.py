@@ -44,6 +44,8 @@ class DataBanzhafValuation(SemivalueValuation):
         Show a progress bar on stderr, if that is a terminal.
     checkpoint : path, optional
         File to resume from and to save the state of the run to.
+    keep_history : bool
+        Keep the values as the run goes on, in the extras of the result.
 
     References
     ----------
@@ -73,6 +75,7 @@ class DataBanzhafValuation(SemivalueValuation):
         store: Store | None = None,
         progress: bool = False,
         checkpoint: str | os.PathLike[str] | None = None,
+        keep_history: bool = False,
     ) -> None:
         super().__init__(
             utility,
@@ -83,6 +86,7 @@ class DataBanzhafValuation(SemivalueValuation):
             store=store,
             progress=progress,
             checkpoint=checkpoint,
+            keep_history=keep_history,
         )
         self.p = BanzhafSemivalue(p).p
 

@@ -44,6 +44,8 @@ class BetaShapleyValuation(SemivalueValuation):
         Show a progress bar on stderr, if that is a terminal.
     checkpoint : path, optional
         File to resume from and to save the state of the run to.
+    keep_history : bool
+        Keep the values as the run goes on, in the extras of the result.
 
     References
     ----------
@@ -74,6 +76,7 @@ class BetaShapleyValuation(SemivalueValuation):
         store: Store | None = None,
         progress: bool = False,
         checkpoint: str | os.PathLike[str] | None = None,
+        keep_history: bool = False,
     ) -> None:
         super().__init__(
             utility,
@@ -84,6 +87,7 @@ class BetaShapleyValuation(SemivalueValuation):
             store=store,
             progress=progress,
             checkpoint=checkpoint,
+            keep_history=keep_history,
         )
         self._semivalue = BetaSemivalue(alpha, beta)
         self.alpha = alpha

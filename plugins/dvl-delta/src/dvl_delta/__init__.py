@@ -103,6 +103,8 @@ class DeltaShapleyValuation(SemivalueValuation):
         Show a progress bar on stderr, if that is a terminal.
     checkpoint : path, optional
         File to resume from and to save the state of the run to.
+    keep_history : bool
+        Keep the values as the run goes on, in the extras of the result.
 
     References
     ----------
@@ -133,6 +135,7 @@ class DeltaShapleyValuation(SemivalueValuation):
         store: Store | None = None,
         progress: bool = False,
         checkpoint: str | os.PathLike[str] | None = None,
+        keep_history: bool = False,
     ) -> None:
         super().__init__(
             utility,
@@ -143,6 +146,7 @@ class DeltaShapleyValuation(SemivalueValuation):
             store=store,
             progress=progress,
             checkpoint=checkpoint,
+            keep_history=keep_history,
         )
         self._semivalue = DeltaShapleySemivalue(lower, upper)
         self.lower = lower

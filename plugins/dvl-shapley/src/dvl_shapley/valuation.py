@@ -39,6 +39,8 @@ class DataShapleyValuation(SemivalueValuation):
         Show a progress bar on stderr, if that is a terminal.
     checkpoint : path, optional
         File to resume from and to save the state of the run to.
+    keep_history : bool
+        Keep the values as the run goes on, in the extras of the result.
 
     References
     ----------
