@@ -47,6 +47,7 @@ bench: install
 	$(BIN)/python tests/benchmarks/run.py
 
 docs: install
+	$(BIN)/python docs/generate/methods.py
 	$(BIN)/mkdocs build --strict
 
 # Rewrites the pins from what is installed; torch is pinned by hand, for all environments.

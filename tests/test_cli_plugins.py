@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -192,6 +193,13 @@ def test_describe_shows_options_and_citation(run):
         "fake-mine 2.5",
     ):
         assert text in result.stdout
+
+
+def test_describe_shows_the_profile_of_a_method(run):
+    result = run("describe", "valuation", "loo")
+    assert re.search(r"cost +n \+ 1 fits\n", result.stdout)
+    described = json.loads(run("describe", "valuation", "loo", "--json").stdout)
+    assert described["profile"]["guarantee"] == "exact"
 
 
 def test_describe_json(run):

@@ -5,12 +5,17 @@ from __future__ import annotations
 import json
 import os
 import re
+import runpy
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+
+from dvl_core.component import ComponentRef
+from dvl_core.profiles import profile_of
+from dvl_core.registry import list_plugins
 
 ROOT = Path(__file__).parents[1]
 PAGES = [
@@ -44,6 +49,19 @@ def test_links_between_pages_lead_somewhere() -> None:
         for target in re.findall(r"\]\(([^)#]+?)(?:#[^)]*)?\)", page.read_text()):
             if "://" not in target:
                 assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def test_the_page_of_methods_says_what_the_plugins_say() -> None:
+    generator = runpy.run_path(str(ROOT / "docs" / "generate" / "methods.py"))
+    assert generator["PAGE"].read_text() == generator["page"](), "run `make docs`"
+
+
+@pytest.mark.parametrize(
+    "ref", [ref for ref in list_plugins("valuation") if ref.status == "ok"], ids=lambda r: r.name
+)
+def test_every_method_has_a_profile(ref: ComponentRef) -> None:
+    assert all(profile_of(ref.load()).values())
+    assert len(profile_of(ref.load())) == 4
 
 
 @pytest.fixture(scope="module")

@@ -10,6 +10,7 @@ from click.shell_completion import CompletionItem
 
 from dvl_core.component import ComponentRef
 from dvl_core.options import Option, citation_of, options_of, summary_of
+from dvl_core.profiles import profile_of
 from dvl_core.registry import KINDS, registry
 
 __all__ = ["complete_name", "describe"]
@@ -44,12 +45,13 @@ def describe(kind: str, name: str, as_json: bool) -> None:
             "version": ref.version,
             "target": ref.target,
             "summary": summary,
+            "profile": profile_of(component),
             "options": [_as_json(option) for option in options],
             "citation": citation,
         }
         click.echo(json.dumps(described, indent=2))
     else:
-        click.echo(_page(ref, summary, options, citation))
+        click.echo(_page(ref, summary, profile_of(component), options, citation))
 
 
 def _as_json(option: Option) -> dict[str, Any]:
@@ -73,13 +75,22 @@ def _json_default(default: Any) -> Any:
     return default
 
 
-def _page(ref: ComponentRef, summary: str, options: list[Option], citation: str | None) -> str:
+def _page(
+    ref: ComponentRef,
+    summary: str,
+    profile: dict[str, str],
+    options: list[Option],
+    citation: str | None,
+) -> str:
     formatter = click.HelpFormatter(max_width=88)
     formatter.write(f"{ref.kind} {ref.name}\n")
     if summary:
         formatter.write_paragraph()
         with formatter.indentation():
             formatter.write_text(summary)
+    if profile:
+        with formatter.section("Profile"):
+            formatter.write_dl(list(profile.items()))
     for title, shown in (
         ("Parts", [option for option in options if option.is_part]),
         ("Options", [option for option in options if not option.is_part]),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from dvl_banzhaf.sampler import MSRSampler
+from dvl_core.profiles import MethodProfile
 from dvl_core.semivalues import BanzhafSemivalue
 from dvl_core.valuation import SemivalueValuation
 
@@ -62,6 +63,12 @@ class DataBanzhafValuation(SemivalueValuation):
     """
 
     algorithm = "banzhaf"
+    profile = MethodProfile(
+        answers="mean change of the score, over random halves of the others",
+        guarantee="consistent, with standard errors",
+        cost="one fit informs all rows",
+        needs="a utility",
+    )
 
     def __init__(
         self,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from dvl_core.profiles import MethodProfile
 from dvl_core.samplers import MatchedSampler
 from dvl_core.semivalues import BetaSemivalue
 from dvl_core.valuation import SemivalueValuation
@@ -62,6 +63,12 @@ class BetaShapleyValuation(SemivalueValuation):
     """
 
     algorithm = "beta-shapley"
+    profile = MethodProfile(
+        answers="mean change of the score, small coalitions weighing more",
+        guarantee="unbiased, with standard errors",
+        cost="two fits inform one row",
+        needs="a utility",
+    )
 
     def __init__(
         self,

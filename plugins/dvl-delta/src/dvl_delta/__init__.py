@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dvl_core.errors import InvalidOptionError
+from dvl_core.profiles import MethodProfile
 from dvl_core.samplers import MatchedSampler
 from dvl_core.valuation import SemivalueValuation
 
@@ -121,6 +122,12 @@ class DeltaShapleyValuation(SemivalueValuation):
     """
 
     algorithm = "delta-shapley"
+    profile = MethodProfile(
+        answers="mean change of the score over coalitions of chosen sizes",
+        guarantee="unbiased, with standard errors",
+        cost="two fits inform one row",
+        needs="a utility",
+    )
 
     def __init__(
         self,

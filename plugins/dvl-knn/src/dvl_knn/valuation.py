@@ -11,6 +11,7 @@ from sklearn.neighbors import KNeighborsRegressor
 from dvl_core.backends import JoblibBackend
 from dvl_core.data import Dataset
 from dvl_core.errors import DataError, InvalidOptionError
+from dvl_core.profiles import MethodProfile
 from dvl_core.protocols import Semivalue
 from dvl_core.semivalues import BanzhafSemivalue, ShapleySemivalue
 from dvl_core.utilities.fingerprint import fingerprint_function
@@ -127,6 +128,12 @@ class KNNShapleyValuation(OneShotValuation):
     """
 
     algorithm = "knn-shapley"
+    profile = MethodProfile(
+        answers="share in the answers of a nearest-neighbour model",
+        guarantee="exact, or within a stated bound",
+        cost="no fits, one sort per test point: under a second for 10,000 x 500 rows",
+        needs="numbers as features, a test set",
+    )
 
     def __init__(
         self,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from dvl_core.profiles import MethodProfile
 from dvl_core.samplers import AntitheticSampler
 from dvl_core.valuation import UtilityValuation
 from dvl_least_core.design import LeastCoreDesign, coalitions_of
@@ -62,6 +63,14 @@ class LeastCoreValuation(UtilityValuation):
     """
 
     algorithm = "least-core"
+    profile = MethodProfile(
+        answers="values that leave every coalition as little reason as possible to walk away",
+        guarantee=(
+            "exact for the coalitions evaluated, consistent as they grow; no standard errors"
+        ),
+        cost="one fit, one constraint",
+        needs="a utility",
+    )
 
     def __init__(
         self,

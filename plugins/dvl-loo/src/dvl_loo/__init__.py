@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dvl_core.profiles import MethodProfile
 from dvl_core.samplers import LOOSampler
 from dvl_core.semivalues import LOOSemivalue
 from dvl_core.valuation import SemivalueValuation
@@ -47,6 +48,12 @@ class LOOValuation(SemivalueValuation):
     """
 
     algorithm = "loo"
+    profile = MethodProfile(
+        answers="what the score loses without a row",
+        guarantee="exact",
+        cost="n + 1 fits",
+        needs="a utility",
+    )
 
     @property
     def semivalue(self) -> LOOSemivalue:

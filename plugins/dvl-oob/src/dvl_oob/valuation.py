@@ -15,6 +15,7 @@ from sklearn.utils.validation import check_is_fitted
 from dvl_core.data import Dataset
 from dvl_core.digests import UndigestibleError, digest
 from dvl_core.errors import DataError, InvalidOptionError
+from dvl_core.profiles import MethodProfile
 from dvl_core.utilities.fingerprint import fingerprint_function
 from dvl_core.utilities.seeding import seeded
 from dvl_core.valuation import OneShotValuation
@@ -93,6 +94,12 @@ class DataOOBValuation(OneShotValuation):
     """
 
     algorithm = "data-oob"
+    profile = MethodProfile(
+        answers="how well models that never saw a row predict it",
+        guarantee="unbiased over bootstrap samples, with standard errors",
+        cost="one bagging ensemble",
+        needs="no test set",
+    )
 
     def __init__(
         self,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from dvl_core.profiles import MethodProfile
 from dvl_core.statistics import Estimate
 from dvl_core.valuation import OneShotValuation
 
@@ -43,6 +44,12 @@ class RandomValuation(OneShotValuation):
     """
 
     algorithm = "random"
+    profile = MethodProfile(
+        answers="nothing: the baseline to beat",
+        guarantee="none",
+        cost="none",
+        needs="nothing",
+    )
     backend = None
 
     def __init__(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dvl_core.errors import UnsupportedSemivalueError
+from dvl_core.profiles import MethodProfile
 from dvl_core.semivalues import ShapleySemivalue, checked_size_law
 from dvl_core.statistics import RowMoments
 from dvl_shapley.samplers import PermutationSampler
@@ -165,6 +166,12 @@ class GroupTestingShapleyValuation(DataShapleyValuation):
     """
 
     algorithm = "group-testing-shapley"
+    profile = MethodProfile(
+        answers="as `shapley`; for comparison only",
+        guarantee="unbiased, with standard errors, very large ones",
+        cost="one fit informs all rows, but little",
+        needs="a utility",
+    )
 
     def default_sampler(self) -> GroupTestingSampler:
         """Return the sampler to use when none is given."""
