@@ -29,6 +29,7 @@ KNOWN_PLUGINS: Mapping[tuple[str, str], str] = MappingProxyType(
         ("sampler", "antithetic-permutation"): "dvl-shapley",
         ("sampler", "group-testing"): "dvl-shapley",
         ("sampler", "kernel-banzhaf"): "dvl-banzhaf",
+        ("sampler", "least-squares"): "dvl-shapley",
         ("sampler", "msr"): "dvl-banzhaf",
         ("sampler", "owen"): "dvl-shapley",
         ("sampler", "permutation"): "dvl-shapley",

@@ -11,6 +11,7 @@ from dvl_shapley import (
     DataShapleyValuation,
     GroupTestingSampler,
     GroupTestingShapleyValuation,
+    LeastSquaresSampler,
     OwenSampler,
     PermutationSampler,
     StratifiedSampler,
@@ -22,6 +23,7 @@ test_data_shapley_conforms = conformance_test("valuation", DataShapleyValuation)
 test_permutation_conforms = conformance_test("sampler", PermutationSampler)
 test_antithetic_permutation_conforms = conformance_test("sampler", AntitheticPermutationSampler)
 test_truncated_permutation_conforms = conformance_test("sampler", TruncatedPermutationSampler)
+test_least_squares_conforms = conformance_test("sampler", LeastSquaresSampler)
 test_owen_conforms = conformance_test("sampler", OwenSampler)
 test_owen_on_a_grid_conforms = conformance_test(
     "sampler", partial(OwenSampler, strategy="grid", n_outer=5, n_inner=2)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dvl_shapley.group_testing import GroupTestingSampler, GroupTestingShapleyValuation
+from dvl_shapley.least_squares import LeastSquaresSampler
 from dvl_shapley.owen import AntitheticOwenSampler, OwenSampler
 from dvl_shapley.samplers import (
     AntitheticPermutationSampler,
@@ -19,6 +20,7 @@ __all__ = [
     "DataShapleyValuation",
     "GroupTestingSampler",
     "GroupTestingShapleyValuation",
+    "LeastSquaresSampler",
     "OwenSampler",
     "PermutationSampler",
     "SGDConstants",

@@ -1,0 +1,148 @@
+"""Least-squares Shapley: pairs of complements, and what their size explains taken away."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from dvl_core.designs.kept import KeptCoalitionsDesign
+from dvl_core.designs.regression import least_squares, repeats
+from dvl_core.designs.size_features import odd_size_features
+from dvl_core.errors import UnsupportedSemivalueError
+from dvl_core.semivalues import ShapleySemivalue, checked_size_law
+from dvl_core.statistics import Estimate
+from dvl_shapley.samplers import PermutationSampler
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from dvl_core.designs.kept import KeptSample
+    from dvl_core.protocols import Design, Semivalue
+
+    FloatArray = NDArray[np.float64]
+
+__all__ = ["LeastSquaresSampler"]
+
+
+@dataclass(frozen=True)
+class LeastSquaresSampler:
+    """Coalitions in pairs of complements; values by weighted least squares.
+
+    Shapley values are the coefficients of the additive game that is nearest to the utility, in a
+    norm that weighs a coalition of s players by 1 / (C(n, s) s (n - s)) (Charnes et al. 1988).
+    Sizes are drawn in proportion to 1 / sqrt(s (n - s)), each coalition with its complement, and a
+    smooth function of the size is fitted beside the additive game, because it explains most of what
+    utilities of models vary by. Consistent; of all samplers here the one with the smallest errors
+    on data games.
+
+    References
+    ----------
+    Covert, I. and Lee, S.-I. (2021). Improving KernelSHAP: Practical Shapley Value Estimation via
+    Linear Regression. AISTATS, section 4. Musco, C. and Witter, R. T. (2025). Provably Accurate
+    Shapley Value Estimation via Leverage Score Sampling. ICLR, section 3.
+
+    Examples
+    --------
+    >>> LeastSquaresSampler().design(6, ShapleySemivalue()).guarantee
+    'consistent'
+    """
+
+    def design(self, n_players: int, semivalue: Semivalue) -> Design:
+        """Return the design of this sampler; it covers Shapley only."""
+        law = checked_size_law(semivalue, n_players)
+        if not np.allclose(law, ShapleySemivalue().size_law(n_players), rtol=1e-9, atol=0.0):
+            raise UnsupportedSemivalueError(
+                f"sampler least-squares does not cover semivalue {semivalue.name}: the additive "
+                "game that is nearest has the Shapley values"
+            )
+        if n_players < 3:
+            # One permutation and its reverse tell all there is to know.
+            return PermutationSampler().design(n_players, semivalue)
+        return KeptCoalitionsDesign(n_players, _PairedLeastSquares(n_players), "least-squares")
+
+
+@dataclass(frozen=True)
+class _PairedLeastSquares:
+    """Regression of (u(S) - u(complement)) / 2 on who is in, and on odd functions of the size.
+
+    Parameters
+    ----------
+    n_players : int
+        At least 3.
+    """
+
+    n_players: int
+    paired: bool = True
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What decides the values."""
+        return {
+            "estimator": "paired least squares",
+            "features": odd_size_features(self.n_players).shape[1],
+        }
+
+    @property
+    def size_law(self) -> FloatArray:
+        """Law [n + 1] of the sizes: in proportion to 1 / sqrt(s (n - s))."""
+        sizes = np.arange(1, self.n_players)
+        law = np.zeros(self.n_players + 1)
+        law[1:-1] = 1 / np.sqrt(sizes * (self.n_players - sizes))
+        return law / law.sum()
+
+    @property
+    def least_units(self) -> int:
+        """One more pair than there are coefficients."""
+        return self.n_players + odd_size_features(self.n_players).shape[1]
+
+    def estimate(self, sample: KeptSample) -> Estimate:
+        """Return the coefficients, and standard errors from the residuals of the pairs (HC3)."""
+        n = self.n_players
+        first = sample.coalitions[:, 0]
+        sizes = first.sum(axis=1)
+        total = float(sample.ends[1] - sample.ends[0])
+        y = (sample.values[:, 0] - sample.values[:, 1]) / 2 - total * (2 * sizes - n) / (2 * n)
+        weights, factors = self._weights(first, sizes)
+        x = np.hstack([first - sizes[:, None] / n, odd_size_features(n)[sizes]])
+        # Rows of membership sum to zero, and so shall the values: their total is added at the end.
+        sum_is_zero = (np.arange(x.shape[1]) < n).astype(float)
+        values, variances = least_squares(
+            np.vstack([x, sum_is_zero]),
+            np.append(y, 0.0),
+            np.append(weights, weights.mean()),
+            np.eye(n, x.shape[1]),
+            np.append(factors, 0.0),
+        )
+        counts = np.full(n, 2 * len(sample), dtype=np.int64)
+        return Estimate(values + total / n, variances * counts, counts, np.sqrt(variances))
+
+    def _weights(
+        self, first: NDArray[np.bool_], sizes: NDArray[np.int64]
+    ) -> tuple[FloatArray, FloatArray]:
+        """Return weights [u] of pairs, and factors [u] for what each adds to the variance.
+
+        Of sizes with so few coalitions that they were drawn again and again, each distinct one
+        counts once, and what was seen of all of them is known without error.
+        """
+        n = self.n_players
+        law = self.size_law
+        smaller = np.minimum(sizes, n - sizes)
+        weights = 1 / (sizes * (n - sizes) * law[sizes])
+        factors = np.ones(len(sizes))
+        for size in np.unique(smaller):
+            of_size = np.flatnonzero(smaller == size)
+            both = 1 if 2 * size == n else 2
+            n_pairs = math.comb(n, int(size)) * both // 2
+            if len(of_size) < n_pairs:
+                continue
+            oriented = first[of_size] ^ (first[of_size, :1] & (2 * size == n))
+            oriented ^= (sizes[of_size] > size)[:, None]
+            repeated, distinct = repeats(oriented)
+            expected = len(sizes) * both / (size * (n - size))
+            weights[of_size] = expected / distinct / repeated
+            # Repeats of a pair are off together.
+            factors[of_size] = max(1 - distinct / n_pairs, 0.0) * repeated
+        return weights, factors
