@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from sklearn.datasets import load_iris, make_classification
 from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
@@ -84,21 +84,6 @@ def test_any_size_law_equals_enumeration(n: int, k: int, seed: int) -> None:
     result = KNNShapleyValuation(k, test, semivalue=semivalue).fit(train).result
     expected = exact_values(knn_game(train, test, k), semivalue)
     np.testing.assert_allclose(result.values, expected, atol=1e-10)
-
-
-@pytest.mark.parametrize(
-    ("matches", "expected"),
-    [
-        ([1, 0, 0, 1, 0, 1, 1], np.array([5, -2, -2, 5, -2, 5, 5]) / 35),
-        ([1, 0, 1], [0.2, 0.0, 0.2]),
-    ],
-)
-def test_b8_b9_known_vectors_where_a_peer_is_wrong(
-    matches: list[int], expected: list[float]
-) -> None:
-    x = np.arange(1.0, len(matches) + 1)[:, None]
-    result = KNNShapleyValuation(5, ([[0.0]], [1])).fit(Dataset(x, matches)).result
-    np.testing.assert_allclose(result.values, expected, atol=1e-15)
 
 
 def test_shapley_values_add_up_to_the_utility_of_all() -> None:
@@ -224,7 +209,7 @@ def test_data_that_does_not_suit_the_game_is_refused(
         KNNShapleyValuation(model, ([[0.0]], [1]), **options).fit(train)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(
     n=st.integers(2, 400),
     k=st.integers(1, 12),
@@ -232,6 +217,8 @@ def test_data_that_does_not_suit_the_game_is_refused(
     seed=st.integers(0, 10**6),
     ties=st.booleans(),
 )
+# The 11 nearest are wanted, and 44 points are as near as the last of them.
+@example(n=100, k=1, tolerance=0.125, seed=13958, ties=True)
 def test_far_neighbours_left_out_cost_no_more_than_the_stated_bound(
     n: int, k: int, tolerance: float, seed: int, ties: bool
 ) -> None:
@@ -269,13 +256,13 @@ def test_neighbours_that_single_precision_cannot_tell_apart_are_ordered_exactly(
 
 
 def test_values_for_each_test_point_have_the_values_as_their_mean(tmp_path: Path) -> None:
-    x, y = make_classification(400, 5, random_state=0)
+    x, y = make_classification(300, 5, random_state=0)
     test = Dataset(x[200:], y[200:])
-    for train in (Dataset(x[:200], y[:200]), Dataset(x[:200], y[:200], groups=np.arange(200) // 3)):
+    for train in (Dataset(x[:200], y[:200]), Dataset(x[:200], y[:200], groups=np.arange(200) // 5)):
         options = {"keep_points": True, "checkpoint": tmp_path / f"{len(train)}.npz"}
         result = KNNShapleyValuation(5, test, **options).fit(train).result
         points = result.extras["test_point_values"]
-        assert points.shape == (200, len(train))
+        assert points.shape == (100, len(train))
         np.testing.assert_allclose(points.mean(axis=0), result.values, atol=1e-14)
         alone = KNNShapleyValuation(5, test.select([17])).fit(train).result
         np.testing.assert_array_equal(points[17], alone.values)

@@ -111,7 +111,7 @@ def weights_of_few(distances: np.ndarray) -> np.ndarray:
     return np.round(3 * np.cos(4 * distances)).clip(0)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=120, deadline=None)
 @sizes
 def test_weighted(n: int, k: int, seed: int, ties: bool, law: str) -> None:
     train, test = random_data(n, seed, ties, n_classes=2 + seed % 2)
@@ -161,7 +161,7 @@ def test_regression(n: int, k: int, seed: int, ties: bool, law: str) -> None:
     agrees(train, test, worth, KNeighborsRegressor(k), semivalue(law, n, seed), fill_value=fill)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(
     n=st.integers(1, 14),
     n_groups=st.integers(1, 6),
@@ -183,22 +183,22 @@ def test_groups(n: int, n_groups: int, k: int, seed: int, ties: bool, law: str) 
 
 def test_groups_of_one_point_each_are_points() -> None:
     rng = np.random.default_rng(0)
-    x, y = rng.normal(size=(300, 3)), rng.integers(0, 3, 300)
+    x, y = rng.normal(size=(150, 3)), rng.integers(0, 3, 150)
     test = Dataset(rng.normal(size=(20, 3)), rng.integers(0, 3, 20))
     for law in (ShapleySemivalue(), BanzhafSemivalue(), BetaSemivalue(16, 1)):
         one, other = (
             KNNShapleyValuation(7, test, semivalue=law).fit(train).result
-            for train in (Dataset(x, y), Dataset(x, y, groups=np.arange(300)))
+            for train in (Dataset(x, y), Dataset(x, y, groups=np.arange(150)))
         )
         np.testing.assert_allclose(one.values, other.values, rtol=0, atol=1e-12)
 
 
 def test_many_points_in_a_group_are_worth_what_they_add() -> None:
     rng = np.random.default_rng(1)
-    n, k = 2_000, 10
+    n, k = 600, 8
     x, y = rng.normal(size=(n, 2)), rng.integers(0, 2, n)
     test = Dataset(rng.normal(size=(5, 2)), rng.integers(0, 2, 5))
-    train = Dataset(x, y, groups=rng.integers(0, 150, n))
+    train = Dataset(x, y, groups=rng.integers(0, 60, n))
     values = KNNShapleyValuation(k, test).fit(train).result.values
     total = 0.0
     for point, label in zip(*test, strict=True):

@@ -11,11 +11,17 @@ import numpy as np
 
 from dvl_core.statistics import Estimate
 from dvl_knn.games import Neighbours
+from dvl_knn.ordering import in_order
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from dvl_core.protocols import AnyArray, BoolArray, FloatArray, Guarantee
     from dvl_knn.games import KNNGame
     from dvl_knn.neighbours import NeighbourSearch
+    from dvl_knn.rows import Rows
+
+    IntArray = NDArray[np.int64]
 
 __all__ = ["KNNDesign"]
 
@@ -36,8 +42,8 @@ class KNNDesign:
         Finds the training points near a test point.
     y_train, y_test : array [n], [t]
         Encoded labels, or numbers.
-    x_test : float array [t, d]
-        Features of the test points.
+    x_test : Rows
+        Features of the test points [t, d].
     game : KNNGame
         What a coalition is worth for a test point, solved.
     groups : int array [n], optional
@@ -51,7 +57,7 @@ class KNNDesign:
     n_players: int
     search: NeighbourSearch
     y_train: AnyArray
-    x_test: FloatArray
+    x_test: Rows
     y_test: AnyArray
     game: KNNGame
     groups: AnyArray | None = None
@@ -78,12 +84,14 @@ class KNNDesign:
     def identity(self) -> dict[str, Any]:
         """What decides the values."""
         digest = hashlib.blake2b(digest_size=16)
-        for array in (self.search.x_train, self.y_train, self.x_test, self.y_test, self.groups):
-            if array is not None:
-                digest.update(np.ascontiguousarray(array).data)
+        targets = [self.y_train, self.y_test, *([] if self.groups is None else [self.groups])]
+        arrays = [*self.search.x_train.arrays, *self.x_test.arrays, *targets]
+        for array in arrays:
+            digest.update(np.ascontiguousarray(array).data)
         return {
             "method": "knn",
-            "shapes": [list(self.search.x_train.shape), list(self.x_test.shape), self.n_players],
+            "arrays": [[array.dtype.str, list(array.shape)] for array in arrays],
+            "n_players": self.n_players,
             "content": digest.hexdigest(),
             "game": self.game.identity,
             "metric": [self.search.metric.name, repr(self.search.metric.options)],
@@ -109,8 +117,7 @@ class KNNDesign:
         """
         start = block * self.test_points_per_block
         rows = slice(start, start + self.test_points_per_block)
-        find = self.search.nearest if self.game.by_distance else self.search.unsorted
-        order, distances = find(self.x_test[rows])
+        order, distances = self._around(self.x_test.take(rows))
         neighbours = Neighbours(order, distances, self.y_train[order], self.y_test[rows])
         players, values = self.game.shares(neighbours)
         sums = np.bincount(players.ravel(), values.ravel(), self.n_players)
@@ -120,6 +127,16 @@ class KNNDesign:
             np.put_along_axis(points, players, values, axis=1)
             sample["points"] = points
         return sample
+
+    def _around(self, x: FloatArray) -> tuple[IntArray, FloatArray | None]:
+        """Return the training points [m, k] around test points, and their distances if used."""
+        if not self.game.uses_distances:
+            return self.search.order(x), None
+        distances = self.search.distances(x)
+        if not self.game.by_distance:
+            return np.tile(np.arange(distances.shape[1]), (len(x), 1)), distances
+        order = in_order(distances)
+        return order, np.take_along_axis(distances, order, axis=1)
 
     def accumulator(self) -> _TestMean:
         """Return the running sum over test points."""

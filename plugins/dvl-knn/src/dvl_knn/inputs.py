@@ -7,31 +7,52 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dvl_core.errors import DataError
+from dvl_knn.rows import Rows
 
 if TYPE_CHECKING:
     from dvl_core.data import Dataset
 
 __all__ = ["encoded_labels", "features_of", "numbers_of"]
 
+REAL = "biuf"
+"""Kinds of data types whose values are real numbers."""
 
-def features_of(data: Dataset, which: str) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """Return features as float64 [n, d], or say why distances make no sense on them."""
-    x = data.x.toarray() if hasattr(data.x, "toarray") else data.x
+
+def features_of(data: Dataset, which: str) -> Rows:
+    """Return features [n, d], or say why distances make no sense on them.
+
+    Arrays of numbers that lie in memory, or in a file, row by row, and sparse matrices are not
+    copied.
+    """
+    x = data.x
     try:
-        x = np.ascontiguousarray(x, dtype=np.float64)
+        if not hasattr(x, "toarray"):
+            x = _numbers(np.asarray(x))
+        elif x.dtype.kind not in REAL:
+            raise TypeError(f"a sparse matrix of {x.dtype}")
     except (TypeError, ValueError) as error:
         raise DataError(
             f"the features of the {which} data are not all numbers ({error}): encode them first"
         ) from error
     if x.ndim != 2:
         raise DataError(f"the features of the {which} data must be a table, got shape {x.shape}")
-    bad = ~np.isfinite(x).all(axis=1)
+    rows = Rows(x)
+    bad = np.concatenate([~np.isfinite(chunk).all(axis=1) for _, chunk in rows.chunks()])
     if bad.any():
         raise DataError(
             f"{int(bad.sum())} rows of the {which} data have missing or infinite features, first "
             f"row {int(np.flatnonzero(bad)[0])}: fill them first"
         )
-    return x
+    return rows
+
+
+def _numbers(x: Any) -> Any:
+    """Return an array of real numbers whose rows lie one after the other."""
+    if x.dtype.kind in REAL:
+        return np.ascontiguousarray(x)
+    if x.dtype.kind == "c":
+        raise TypeError("complex numbers")
+    return np.ascontiguousarray(x, dtype=np.float64)
 
 
 def encoded_labels(y_train: Any, y_test: Any) -> tuple[Any, Any]:

@@ -10,11 +10,14 @@ import numpy as np
 from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
 
 from dvl_core.errors import InvalidOptionError
-from dvl_knn.neighbours import Metric
+from dvl_knn.metric import Metric
 
 __all__ = ["NeighbourModel"]
 
 Weights = str | Callable[[Any], Any]
+
+ESTIMATED_OPTIONS = {"seuclidean": "V", "mahalanobis": "VI"}
+"""Options that scipy estimates from all the rows that it is given, unless they are set."""
 
 
 @dataclass(frozen=True)
@@ -82,4 +85,10 @@ def _metric_of(model: Any) -> Metric:
         return Metric("minkowski", (("p", p), *options))
     if not isinstance(model.metric, str) or model.metric == "precomputed":
         raise InvalidOptionError(f"KNN-Shapley needs the name of a metric, got {model.metric!r}")
+    needed = ESTIMATED_OPTIONS.get(model.metric)
+    if needed is not None and needed not in dict(options):
+        raise InvalidOptionError(
+            f"the metric {model.metric!r} needs metric_params={{{needed!r}: ...}}: estimated from "
+            "the data at hand, it would make the distances of one test point depend on the others"
+        )
     return Metric(model.metric, options)

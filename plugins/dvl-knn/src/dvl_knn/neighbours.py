@@ -3,106 +3,107 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.spatial.distance import cdist
-from sklearn.neighbors import NearestNeighbors
+
+from dvl_knn.ordering import in_order, in_order_nearly
+from dvl_knn.squares import DoubleSquares, SingleSquares
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from dvl_knn.metric import Metric
+    from dvl_knn.rows import Rows
+
     FloatArray = NDArray[np.float64]
     IntArray = NDArray[np.int64]
 
-__all__ = ["Metric", "NeighbourSearch"]
+__all__ = ["NeighbourSearch"]
 
-MORE_CANDIDATES = 16
-"""Looked at besides the nearest, because single precision may swap those around the last."""
-
-
-@dataclass(frozen=True)
-class Metric:
-    """A distance in the words of `scipy.spatial.distance.cdist`.
-
-    Parameters
-    ----------
-    name : str
-        Name of the metric.
-    options : tuple of (str, object)
-        Its options.
-    """
-
-    name: str
-    options: tuple[tuple[str, Any], ...] = ()
-
-    def between(self, x: FloatArray, others: FloatArray) -> FloatArray:
-        """Return the distances [m, n] of rows of `x` [m, d] and `others` [n, d]."""
-        # The type stubs of scipy spell out every metric with its own options.
-        distances: Any = cdist(x, others, self.name, **dict(self.options))  # type: ignore[call-overload]
-        return np.asarray(distances, dtype=float)
+LEAST_TO_ESTIMATE = 2_000
+"""Training points from which on estimates are faster than distances, where all are ordered."""
+MOST_GATHERED = 0.25
+"""Share of the rows up to which they are copied to be looked at, rather than going through all."""
 
 
 @dataclass(frozen=True, eq=False)
 class NeighbourSearch:
     """Finds training points near to test points, in an order that nothing but the data decides.
 
+    The order is that of the metric's distances in double precision, equal ones by number. Squares
+    of Euclidean distances are first estimated by matrix products, and only those whose order the
+    estimates leave open are computed: the order is the same.
+
     Parameters
     ----------
-    x_train : float array [n, d]
-        Features of the training points.
+    x_train : Rows
+        Features of the training points [n, d].
     metric : Metric
         Distance.
     n_nearest : int
-        How many are wanted: with all of them, distances are exact throughout. With fewer, they are
-        looked for by scikit-learn in single precision, and ordered by exact distances.
+        How many are wanted.
+    squares : DoubleSquares or SingleSquares, optional
+        Estimates for all of them, or for the nearest only; None: all distances are computed.
     """
 
-    x_train: FloatArray
+    x_train: Rows
     metric: Metric
     n_nearest: int
+    squares: DoubleSquares | SingleSquares | None = None
 
-    def unsorted(self, x: FloatArray) -> tuple[IntArray, FloatArray]:
-        """Return all training points [m, n] in the order of the data, and their distances."""
-        distances = self.metric.between(x, self.x_train)
-        return np.tile(np.arange(len(self.x_train)), (len(x), 1)), distances
+    @classmethod
+    def over(cls, x_train: Rows, metric: Metric, n_nearest: int) -> NeighbourSearch:
+        """Return a search with what estimates need.
 
-    def nearest(self, x: FloatArray) -> tuple[IntArray, FloatArray]:
-        """Return the nearest [m, n_nearest], near to far, ties by number, and their distances."""
+        Estimates for the nearest only take a copy of the rows in single precision; sparse rows are
+        not copied.
+        """
+        squares: DoubleSquares | SingleSquares | None = None
+        if metric.name == "sqeuclidean" and not metric.options:
+            if n_nearest == len(x_train):
+                squares = DoubleSquares.of(x_train) if n_nearest >= LEAST_TO_ESTIMATE else None
+            elif not x_train.is_sparse:
+                squares = SingleSquares.of(x_train)
+        return cls(x_train, metric, n_nearest, squares)
+
+    def distances(self, x: FloatArray) -> FloatArray:
+        """Return the distances [m, n] of all training points, in the order of the data."""
+        return self.metric.to_all(x, self.x_train)
+
+    def order(self, x: FloatArray) -> IntArray:
+        """Return the numbers of the nearest [m, n_nearest], near to far."""
+        if isinstance(self.squares, DoubleSquares):
+            return self._all_by_estimates(self.squares, x)
         if self.n_nearest == len(self.x_train):
-            return self._all_sorted(x)
+            return in_order(self.distances(x))
         order = np.empty((len(x), self.n_nearest), dtype=np.int64)
-        distances = np.empty(order.shape)
-        for i, found in enumerate(self._candidates(x)):
-            found = np.sort(found)
-            exact = self.metric.between(x[i : i + 1], self.x_train[found])[0]
-            first = np.argsort(exact, kind="stable")[: self.n_nearest]
-            order[i], distances[i] = found[first], exact[first]
-        return order, distances
+        if isinstance(self.squares, SingleSquares):
+            for i, found in enumerate(self.squares.candidates(x, self.n_nearest)):
+                order[i] = self._first(found, self._exact(x[i], found))
+        else:
+            for i in range(len(x)):
+                order[i] = self._first(None, self._exact(x[i], None))
+        return order
 
-    def _all_sorted(self, x: FloatArray) -> tuple[IntArray, FloatArray]:
-        distances = self.metric.between(x, self.x_train)
-        order = np.argsort(distances, axis=1)
-        ordered = np.take_along_axis(distances, order, axis=1)
-        # The fast sort leaves equal distances in any order: rows that have some are done again,
-        # so that ties go by the number.
-        tied = (ordered[:, 1:] == ordered[:, :-1]).any(axis=1)
-        if tied.any():
-            order[tied] = np.argsort(distances[tied], axis=1, kind="stable")
-        return order, ordered
+    def _all_by_estimates(self, squares: DoubleSquares, x: FloatArray) -> IntArray:
+        order = np.empty((len(x), len(self.x_train)), dtype=np.int64)
+        estimates, errors = squares.approximate(x)
+        for i, estimate in enumerate(estimates):
+            order[i] = in_order_nearly(estimate, float(errors[i]), partial(self._exact, x[i]))
+        return order
 
-    def _candidates(self, x: FloatArray) -> IntArray:
-        """Return training points [m, c] that are likely to have the nearest among them."""
-        count = min(self.n_nearest + MORE_CANDIDATES, len(self.x_train))
-        query = x.astype(np.float32)
-        found: IntArray = self._index.kneighbors(query, count, return_distance=False)
-        return found
+    def _exact(self, x: FloatArray, numbers: IntArray | None) -> FloatArray:
+        """Return the distances of one test point [d] from given training points, or from all."""
+        if numbers is not None and len(numbers) <= MOST_GATHERED * len(self.x_train):
+            return self.metric.between(x[None], self.x_train.take(numbers))[0]
+        everyone = self.distances(x[None])[0]
+        return everyone if numbers is None else everyone[numbers]
 
-    @cached_property
-    def _index(self) -> NearestNeighbors:
-        options = dict(self.metric.options)
-        # Squares are in the same order; the trees of scikit-learn know the roots only.
-        name = "euclidean" if self.metric.name == "sqeuclidean" else self.metric.name
-        index = NearestNeighbors(metric=name, p=options.pop("p", 2), metric_params=options or None)
-        return index.fit(self.x_train.astype(np.float32))
+    def _first(self, numbers: IntArray | None, distances: FloatArray) -> IntArray:
+        """Return the nearest of some training points, in order; None: they are all."""
+        last = np.partition(distances, self.n_nearest - 1)[self.n_nearest - 1]
+        near = np.flatnonzero(distances <= last)
+        first = near[in_order(distances[near][None])[0][: self.n_nearest]]
+        return first if numbers is None else numbers[first]

@@ -27,8 +27,9 @@ from dvl_knn.games import (
 )
 from dvl_knn.games.weighted import inverse_distance
 from dvl_knn.inputs import encoded_labels, features_of, numbers_of
+from dvl_knn.metric import Metric
 from dvl_knn.model import NeighbourModel
-from dvl_knn.neighbours import Metric, NeighbourSearch
+from dvl_knn.neighbours import NeighbourSearch
 
 if TYPE_CHECKING:
     from sklearn.neighbors import KNeighborsClassifier
@@ -82,8 +83,9 @@ class KNNShapleyValuation(OneShotValuation):
         place.
     tolerance : float
         Of the fixed game: values may be off by so much. Only the nearest training points are then
-        looked for, which is faster for very many of them; the error that is possible is in the
-        extras of the result as ``error_bound``.
+        looked for, which is faster for very many of them; those that are found are the nearest
+        without exception. The error that is possible is in the extras of the result as
+        ``error_bound``.
     keep_points : bool
         Keep the values for each test point, ``test_point_values`` [t, n] in the extras of the
         result, in the order of the data.
@@ -108,7 +110,13 @@ class KNNShapleyValuation(OneShotValuation):
     Notes
     -----
     If the players are groups of training points, their values in the fixed game are exact too, by
-    a dynamic programme; the other games are for single points.
+    a recursion over the points (a dynamic programme, no sampling); the other games are for single
+    points.
+
+    Neighbours come in the order of their distance in double precision, equal distances in the order
+    of the data. Test points are worked on in blocks whose memory is bounded; features are not
+    copied, except to single precision where there is a `tolerance`, and sparse ones are made dense
+    a few rows at a time. Threads share what processes would need once each.
 
     References
     ----------
@@ -219,23 +227,24 @@ class KNNShapleyValuation(OneShotValuation):
         if train.groups is not None and self._game != "fixed":
             raise DataError(
                 "the players of this data are groups, which only the fixed game can value; the "
-                f"game is {self._game!r}"
+                f"game is {self._game!r}: use a method that samples, such as DataShapleyValuation"
             )
         x_train, x_test = features_of(train, "training"), features_of(self.test, "test")
-        if x_train.shape[1] != x_test.shape[1]:
+        if x_train.n_features != x_test.n_features:
             raise DataError(
-                f"the training data has {x_train.shape[1]} features, the test data "
-                f"{x_test.shape[1]}"
+                f"the training data has {x_train.n_features} features, the test data "
+                f"{x_test.n_features}"
             )
+        self._try_metric(x_train.take(slice(1)), x_test.take(slice(1)))
         if self._read.regression:
             y_train, y_test = numbers_of(train.y), numbers_of(self.test.y)
         else:
             y_train, y_test = encoded_labels(train.y, self.test.y)
         solved = self._solved(train, y_train)
-        all_points = train.n_rows
+        n_nearest = getattr(solved, "n_nearest", train.n_rows)
         return KNNDesign(
             n_players=len(train),
-            search=NeighbourSearch(x_train, self._metric, getattr(solved, "n_nearest", all_points)),
+            search=NeighbourSearch.over(x_train, self._metric, n_nearest),
             y_train=y_train,
             x_test=x_test,
             y_test=y_test,
@@ -253,6 +262,17 @@ class KNNShapleyValuation(OneShotValuation):
         if metric == Metric("euclidean") and not needs_distances:
             return Metric("sqeuclidean")
         return metric
+
+    def _try_metric(self, x_train: Any, x_test: Any) -> None:
+        """Refuse metrics that scipy does not know, and options that do not fit them."""
+        try:
+            self._metric.between(x_test, x_train)
+        except DataError:
+            raise
+        except (TypeError, ValueError) as error:
+            raise InvalidOptionError(
+                f"no distances can be computed with {self._metric}: {error}"
+            ) from error
 
     def _solved(self, train: Dataset, y_train: Any) -> KNNGame:
         """Return the game for the training data."""

@@ -25,8 +25,8 @@ class Neighbours:
     ----------
     order : int array [m, k]
         Numbers of the training points.
-    distances : float array [m, k]
-        Their distances.
+    distances : float array [m, k], optional
+        Their distances, for the games that look at them.
     targets : array [m, k]
         Their targets.
     wanted : array [m]
@@ -34,14 +34,14 @@ class Neighbours:
     """
 
     order: IntArray
-    distances: FloatArray
+    distances: FloatArray | None
     targets: NDArray[Any]
     wanted: NDArray[Any]
 
     @cached_property
-    def matches(self) -> FloatArray:
+    def matches(self) -> NDArray[np.int8]:
         """1 where a training point has the label of the test point, else 0, [m, k]."""
-        return (self.targets == self.wanted[:, None]).astype(float)
+        return (self.targets == self.wanted[:, None]).view(np.int8)
 
 
 class Shares(NamedTuple):
@@ -57,6 +57,10 @@ class KNNGame(Protocol):
     @property
     def by_distance(self) -> bool:
         """Whether the training points must come in the order of their distance."""
+
+    @property
+    def uses_distances(self) -> bool:
+        """Whether it looks at the distances, not at their order alone."""
 
     @property
     def identity(self) -> dict[str, Any]:

@@ -49,6 +49,7 @@ class FixedGame:
     last_pivot: float
     error_bound: float = 0.0
     by_distance: bool = True
+    uses_distances: bool = False
 
     @classmethod
     def solve(
@@ -92,7 +93,9 @@ class FixedGame:
     def shares(self, neighbours: Neighbours) -> Shares:
         """Return the values of the players for each test point."""
         matches = neighbours.matches
-        steps = np.empty_like(matches)
+        steps = np.empty(matches.shape)
         steps[:, -1] = matches[:, -1] * self.last_pivot
-        steps[:, :-1] = (matches[:, :-1] - matches[:, 1:]) * self.pivots
-        return Shares(neighbours.order, from_steps(steps) / self.k_neighbours)
+        np.multiply(matches[:, :-1] - matches[:, 1:], self.pivots, out=steps[:, :-1])
+        values = from_steps(steps)
+        values /= self.k_neighbours
+        return Shares(neighbours.order, values)

@@ -52,6 +52,7 @@ class GroupedFixedGame:
     groups: IntArray
     patterns: FloatArray
     by_distance: bool = True
+    uses_distances: bool = False
 
     @classmethod
     def solve(
@@ -111,7 +112,7 @@ class _Sweep:
         self.lost = np.zeros((t, k + 1))
         self.lost_before = np.zeros((t, n_groups))
 
-    def visit(self, owner: IntArray, match: FloatArray) -> None:
+    def visit(self, owner: IntArray, match: NDArray[np.int8]) -> None:
         """Visit the next point of every test point, given its group [t] and whether it matches."""
         own = self.nearer[self.rows, owner]
         without = _divided(self.series, own)

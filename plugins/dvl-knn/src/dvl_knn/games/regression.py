@@ -54,6 +54,7 @@ class RegressionGame:
     adds: FloatArray
     few: tuple[float, float]
     by_distance: bool = True
+    uses_distances: bool = False
 
     @classmethod
     def solve(

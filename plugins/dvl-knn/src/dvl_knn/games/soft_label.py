@@ -46,6 +46,7 @@ class SoftLabelGame:
     joins_few: float
     n_classes: int
     by_distance: bool = True
+    uses_distances: bool = False
 
     @classmethod
     def solve(
@@ -79,8 +80,8 @@ class SoftLabelGame:
         matches = neighbours.matches
         last, others = matches[:, -1], matches[:, :-1]
         mean = others.mean(axis=1) if others.shape[1] else np.zeros(len(last))
-        steps = np.empty_like(matches)
+        steps = np.empty(matches.shape)
         steps[:, -1] = self.joins_nobody * (last - 1 / self.n_classes)
         steps[:, -1] += self.joins_few * (last - mean)
-        steps[:, :-1] = (matches[:, :-1] - matches[:, 1:]) * self.factors
+        np.multiply(matches[:, :-1] - matches[:, 1:], self.factors, out=steps[:, :-1])
         return Shares(neighbours.order, from_steps(steps))

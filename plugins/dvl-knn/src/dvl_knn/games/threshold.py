@@ -46,6 +46,7 @@ class ThresholdGame:
     nobody: FloatArray
     n_classes: int
     by_distance: bool = False
+    uses_distances: bool = True
 
     @classmethod
     def solve(

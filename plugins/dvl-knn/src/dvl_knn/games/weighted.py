@@ -39,7 +39,7 @@ def inverse_distance(distances: FloatArray) -> FloatArray:
     return np.where(some, hit.astype(float), 1 / np.where(hit, 1.0, distances))
 
 
-def signed_votes(weights: FloatArray, matches: FloatArray, n_bits: int) -> IntArray:
+def signed_votes(weights: FloatArray, matches: NDArray[Any], n_bits: int) -> IntArray:
     """Return votes [m, n] in -(2^bits - 1) .. 2^bits - 1, positive for matches.
 
     Weights are scaled so that the largest for a test point gets the largest vote, and rounded.
@@ -88,6 +88,7 @@ class WeightedGame:
     joins: FloatArray
     pushes: FloatArray
     by_distance: bool = True
+    uses_distances: bool = True
 
     @classmethod
     def solve(
