@@ -50,7 +50,10 @@ class ValuationResult:
     counts : int array [n]
         Number of replicates (for exact methods: evaluations) behind each value.
     converged : bool array [n]
-        Which players are known well enough, by the rule that stopped the run.
+        Which players are known well enough: all that have a value if the run was complete, else
+        those that the stopping rule names. Budgets name none; of two rules, ``|`` takes those that
+        either names and ``&`` those that both name, a budget having no say; ``~`` names none. After
+        Ctrl-C none is.
     indices : int array [n], optional
         Positions of the players in the training data; None: 0 .. n-1.
     names : sequence [n], optional
@@ -64,7 +67,9 @@ class ValuationResult:
     stop_reason : str
         Why the run ended.
     extras : mapping, optional
-        What else the method has to say: JSON-able scalars and arrays.
+        What else the method has to say: JSON-able scalars and arrays. Arrays over players stay in
+        the order of the training data, whatever the order of the result: `indices` are their
+        positions.
 
     Raises
     ------
@@ -250,11 +255,21 @@ class ValuationResult:
     def merge(self, other: ValuationResult) -> ValuationResult:
         """Return the result of both runs together: counts add, means and spreads pool.
 
+        Where values are means of observations, as they are for permutations, marginals and models
+        of an ensemble, that is what one run over both would give, to rounding. Ratios of means and
+        least squares (MSR, kernel Banzhaf, least-squares Shapley) are averaged by their counts,
+        which is right too, with standard errors that are, but is not what one run would give: what
+        these estimators are off by in small samples stays that of the single runs.
+
+        Methods are compared by name, players by position and name; that both runs saw the same data
+        and had the same options is for the caller to know.
+
         Raises
         ------
         ResultError
-            If the runs have the same seed (they saw the same coalitions), another method or other
-            players, or if the values are exact.
+            If the runs saw the same (same seed, or a model that was fitted before decides all),
+            if they are of another method or other players, or if the values of one are exact or
+            without standard errors.
         """
         from dvl_core.result_merge import merged
 

@@ -97,7 +97,7 @@ class RunState:
             return False
         estimate = self.accumulator.estimate()
         block = self.design.block_evaluations
-        progress = Progress(estimate, self.n_evaluations, block, self.elapsed)
+        progress = Progress(estimate, self.n_evaluations, block, self.elapsed, self.next_block)
         self.verdict = self.stopping.check(progress)
         if self.complete:
             self.stop_reason = "complete"

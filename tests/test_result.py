@@ -321,6 +321,28 @@ def test_exact_values_are_not_merged() -> None:
     exact = result(stderr=np.zeros(4))
     with pytest.raises(ResultError, match="the values are exact"):
         exact.merge(exact.replaced(seed=2))
+    known = result(seed=2, extras={"guarantee": "exact"})
+    with pytest.raises(ResultError, match="the values are exact"):
+        result().merge(known)
+
+
+def test_values_that_no_seed_changes_are_not_counted_twice() -> None:
+    first = result(n_evaluations=0)
+    with pytest.raises(ResultError, match="both results are the same"):
+        first.merge(first[::-1].replaced(seed=2))
+    other = first.replaced(seed=2, values=[0.4, -1.0, 2.0, np.nan])
+    assert first.merge(other).counts.tolist() == [20, 20, 16, 0]
+
+
+def test_values_without_standard_errors_are_not_averaged() -> None:
+    unknown = result(seed=2, stderr=np.full(4, np.inf))
+    for one, other in ((result(), unknown), (unknown, result())):
+        with pytest.raises(ResultError, match="'shapley' have no standard errors"):
+            one.merge(other)
+    # One observation each has no error yet, and two of them together have.
+    single = result(counts=[1, 1, 1, 0], stderr=np.full(4, np.inf), variances=np.zeros(4))
+    merged = single.merge(single.replaced(seed=2, values=[1.5, -1.0, 2.0, np.nan]))
+    assert merged.stderr[0] == pytest.approx(0.5)
 
 
 def test_arrays_that_do_not_fit_are_refused() -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from dvl_core.errors import InvalidOptionError
+from dvl_core.games import FunctionGame
 from dvl_core.statistics import Estimate
 from dvl_core.stopping import (
     AbsoluteStandardError,
@@ -19,8 +21,10 @@ from dvl_core.stopping import (
     NoStopping,
     Progress,
     RankCorrelation,
+    SignCertainty,
     StoppingRule,
 )
+from dvl_shapley import DataShapleyValuation, PermutationSampler
 
 
 def progress(
@@ -119,6 +123,67 @@ def test_composition(left: bool, right: bool, either: bool, both: bool) -> None:
     assert (rule(left) | rule(right)).check(state).done is either
     assert (rule(left) & rule(right)).check(state).done is both
     assert (~rule(left)).check(state).done is not left
+
+
+def test_composed_rules_name_the_players_that_their_judges_name() -> None:
+    state = progress([5.0, 0.1, 0.0], counts=20, stderr=[0.5, 0.05, 0.01], elapsed=3.0)
+    small, signs = AbsoluteStandardError(0.1), SignCertainty(0.5)
+    done, undone = MaxTime(2), MaxUpdates(1000)
+
+    def named(rule: StoppingRule) -> list[bool]:
+        return rule.check(state).certain.tolist()
+
+    assert named(small) == [False, True, True]
+    assert named(signs) == [True, True, False]
+    assert named(small | signs) == [True, True, True]
+    assert named(small & signs) == [False, True, False]
+    # Budgets and negations know nothing of players, and have no say whatever their answer.
+    for budget in (done, undone, ~undone, done & undone, done | undone, ~signs, NoStopping()):
+        assert named(budget) == [False, False, False]
+        assert named(small | budget) == named(small & budget) == named(small)
+        assert named(budget & small) == named((budget & small) & done) == named(small)
+    assert named((small & done) & signs) == named(small & signs)
+
+
+def test_a_stable_ranking_makes_all_players_certain_and_an_unstable_one_none() -> None:
+    rule = RankCorrelation(burn_in=2) | MaxUpdates(60)
+    stable = [rule.check(progress(np.arange(4.0), counts=t)) for t in range(2, 20)]
+    assert any(v.done for v in stable)
+    for verdict in stable:
+        assert verdict.certain.tolist() == [verdict.done] * 4
+    rng = np.random.default_rng(0)
+    rule.start(4)
+    verdict = [rule.check(progress(rng.normal(size=4), counts=t)) for t in range(2, 61)][-1]
+    assert verdict.done
+    assert not verdict.certain.any()
+
+
+def test_a_run_that_a_budget_ends_names_who_is_certain_already() -> None:
+    rule = (AbsoluteStandardError(1e-3) & MinUpdates(20)) | MaxUpdates(200)
+    game = FunctionGame(3, lambda c: c[:, 0] + c[:, 1] * c[:, 2] / 2)
+    result = DataShapleyValuation(game, PermutationSampler(), rule, seed=0).fit().result
+    assert "200 updates" in result.stop_reason
+    assert result.converged.tolist() == [True, False, False]
+    both = AbsoluteStandardError(0.1) & MinUpdates(50)
+    result = DataShapleyValuation(game, PermutationSampler(), both, seed=0).fit().result
+    assert result.converged.all()
+
+
+@pytest.mark.parametrize("blocks", [90, 91])
+def test_blocks_that_evaluate_nothing_use_up_the_budget_too(blocks: int) -> None:
+    state = replace(progress(n_evaluations=2), n_blocks=blocks)
+    verdict = MaxEvaluations(100).check(state)
+    assert verdict.done is (blocks > 90)
+    assert verdict.completion == blocks / 100
+
+
+def test_a_ranking_that_may_be_anything_but_reversed() -> None:
+    rule = RankCorrelation(rtol=1.0, burn_in=2)
+    verdicts = [
+        rule.check(progress(np.arange(4.0) * (-1 if t > 4 else 1), counts=t)) for t in range(2, 7)
+    ]
+    assert not any(v.done for v in verdicts)
+    assert {v.completion for v in verdicts} == {0.0}
 
 
 def test_a_composed_rule_forgets_when_started_again() -> None:

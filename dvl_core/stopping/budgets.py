@@ -13,7 +13,7 @@ __all__ = ["MaxEvaluations", "MaxTime", "MaxUpdates", "MinUpdates", "NoStopping"
 def _verdict(done: bool, reason: str, progress: Progress, used: float, limit: float) -> Verdict:
     """Return a verdict of a budget: it makes no player certain."""
     nobody = np.zeros(len(progress.estimate.counts), dtype=bool)
-    return Verdict(done, reason, nobody, float(np.clip(used / limit, 0.0, 1.0)))
+    return Verdict(done, reason, nobody, float(np.clip(used / limit, 0.0, 1.0)), judges=False)
 
 
 def _positive(name: str, value: float) -> float:
@@ -27,6 +27,7 @@ class MaxEvaluations(StoppingRule):
     """Stop before a block would take the utility values used past `n_evaluations`.
 
     The budget is kept, never overdrawn, but for the first block, without which there is nothing.
+    A block counts as one evaluation at least, so that blocks that need none come to an end too.
 
     Parameters
     ----------
@@ -44,9 +45,10 @@ class MaxEvaluations(StoppingRule):
 
     def check(self, progress: Progress) -> Verdict:
         """Return whether the next block still fits."""
-        done = progress.n_evaluations + progress.block_evaluations > self.n_evaluations
+        used = max(progress.n_evaluations, progress.n_blocks)
+        done = used + progress.block_evaluations > self.n_evaluations
         reason = f"budget of {self.n_evaluations:,} evaluations is used up"
-        return _verdict(done, reason, progress, progress.n_evaluations, self.n_evaluations)
+        return _verdict(done, reason, progress, used, self.n_evaluations)
 
 
 class MaxUpdates(StoppingRule):

@@ -86,15 +86,14 @@ class HistoryDeviation(StoppingRule):
         estimate = progress.estimate
         now = float(estimate.counts.mean())
         n = len(estimate.values)
+        known = bool(np.isfinite(estimate.values).all())
         # One snapshot per update is enough to look back with, however short the blocks are.
-        if np.isfinite(estimate.values).all() and (
-            not self._updates or now - self._updates[-1] >= 1
-        ):
+        if known and (not self._updates or now - self._updates[-1] >= 1):
             self._updates.append(now)
             self._values.append(estimate.values.copy())
         while len(self._updates) > 1 and self._updates[1] <= now - self.n_steps:
             del self._updates[0], self._values[0]
-        far_enough = bool(self._updates) and self._updates[0] <= now - self.n_steps
+        far_enough = known and bool(self._updates) and self._updates[0] <= now - self.n_steps
         reason = f"values moved by less than {self.rtol:.2g} over {self.n_steps} updates"
         if not far_enough:
             return Verdict(False, reason, np.zeros(n, dtype=bool), 0.0)
@@ -121,6 +120,7 @@ class RankCorrelation(StoppingRule):
     The Spearman correlation between the two must reach ``1 - rtol``. It is looked at whenever the
     updates have grown by a quarter, so that a lucky moment is not found by looking often. A high
     correlation is asked for, not a small change of it: rankings that keep reversing never pass.
+    The ranking is judged as a whole: all players are certain once it is stable, none before.
 
     Parameters
     ----------
@@ -164,8 +164,8 @@ class RankCorrelation(StoppingRule):
             return Verdict(False, reason, nobody, 0.0)
         correlation = rank_correlation(self._looks[0], self._looks[-1])
         done = correlation >= 1 - self.rtol
-        completion = float(np.clip(correlation / (1 - self.rtol), 0.0, 1.0))
-        return Verdict(done, reason, nobody, completion)
+        completion = 1.0 if done else max(correlation, 0.0)
+        return Verdict(done, reason, np.full_like(nobody, done), completion)
 
     def state(self) -> dict[str, AnyArray]:
         """Return the snapshots."""

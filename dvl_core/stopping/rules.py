@@ -32,12 +32,15 @@ class Progress:
         The most utility values that the next block would use.
     elapsed : float
         Seconds of running time, those before an interruption included.
+    n_blocks : int
+        Blocks so far.
     """
 
     estimate: Estimate
     n_evaluations: int
     block_evaluations: int
     elapsed: float
+    n_blocks: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,15 +54,20 @@ class Verdict:
     reason : str
         Why, in words; shown as `stop_reason` of the result.
     certain : bool array [n]
-        Which players the rule holds to be known well enough; budgets say this of none.
+        Which players the rule holds to be known well enough. Of two rules, ``|`` takes those that
+        either names, ``&`` those that both name.
     completion : float
         How far the run has come, between 0 and 1.
+    judges : bool
+        Whether the rule says anything about players. Budgets and negations do not: they name none,
+        and ``&`` leaves it to the other rule.
     """
 
     done: bool
     reason: str
     certain: BoolArray
     completion: float
+    judges: bool = True
 
 
 class StoppingRule(Described, ABC):
@@ -137,6 +145,7 @@ class _Any(_Pair):
             "; ".join(reasons),
             left.certain | right.certain,
             max(left.completion, right.completion),
+            left.judges or right.judges,
         )
 
 
@@ -147,11 +156,16 @@ class _All(_Pair):
 
     def check(self, progress: Progress) -> Verdict:
         left, right = self.left.check(progress), self.right.check(progress)
+        if left.judges and right.judges:
+            certain = left.certain & right.certain
+        else:
+            certain = left.certain | right.certain
         return Verdict(
             left.done and right.done,
             f"{left.reason}; {right.reason}",
-            left.certain & right.certain,
+            certain,
             min(left.completion, right.completion),
+            left.judges or right.judges,
         )
 
 
@@ -170,7 +184,8 @@ class _Not(StoppingRule):
     def check(self, progress: Progress) -> Verdict:
         verdict = self.rule.check(progress)
         nobody = np.zeros_like(verdict.certain)
-        return Verdict(not verdict.done, f"not {self.rule!r}", nobody, 1.0 - verdict.completion)
+        completion = 1.0 - verdict.completion
+        return Verdict(not verdict.done, f"not {self.rule!r}", nobody, completion, judges=False)
 
     def state(self) -> dict[str, AnyArray]:
         return self.rule.state()
