@@ -2,65 +2,57 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from dvl_core.errors import InvalidOptionError
 from dvl_core.statistics import RunningMoments
 
 if TYPE_CHECKING:
-    from dvl_core.protocols import AnyArray, BoolArray, FloatArray, Guarantee
+    from dvl_core.protocols import AnyArray, BoolArray, FloatArray, Guarantee, IntArray
+    from dvl_oob.ensembles import BaseModels
+    from dvl_oob.scores import PointScore
 
 __all__ = ["OOBDesign"]
 
 MODELS_A_BLOCK = 8
-
-PointwiseScore = Callable[[Any, Any], Any]
+NUMBERS_A_CALL = 4_000_000
+"""Features that a base model is handed at a time."""
 
 
 @dataclass(frozen=True, eq=False)
 class OOBDesign:
-    """Mean score of each row over the base models that did not see it.
+    """Mean score of each player over the base models that did not see it.
 
     Only sums over models are kept, never predictions: memory does not grow with the ensemble.
 
     Parameters
     ----------
-    models : sequence of estimators
+    models : BaseModels
         The fitted base models.
-    samples : sequence of int arrays
-        Rows that each was trained on.
-    features : sequence of int arrays, optional
-        Columns that each was trained on; None: all.
-    classes : array, optional
-        Labels that the numbers predicted by the base models stand for; None for regression.
-    x : array [n, d]
-        Features, in the layout that the base models take.
-    y : array [n]
-        Targets.
-    score : callable
-        ``score(y_true, y_predicted)`` gives one number per row.
+    score : PointScore
+        Judges them on rows.
+    n_players : int
+        Number of rows, or of groups.
+    groups : int array [n_rows], optional
+        Player that each row belongs to; None: rows are the players.
+    whole_groups : bool
+        Count a row as out of bag only if no row of its group is in the bag.
     content : str
         Digest of what decides the values, for the identity.
     """
 
-    models: Sequence[Any]
-    samples: Sequence[AnyArray]
-    features: Sequence[AnyArray] | None
-    classes: AnyArray | None
-    x: AnyArray
-    y: AnyArray
-    score: PointwiseScore
+    models: BaseModels
+    score: PointScore
+    n_players: int
+    groups: IntArray | None
+    whole_groups: bool
     content: str
     guarantee: Guarantee = "unbiased"
     block_evaluations: int = 0
-
-    @property
-    def n_players(self) -> int:
-        """Number of training rows."""
-        return len(self.y)
 
     @property
     def n_blocks(self) -> int:
@@ -90,30 +82,40 @@ class OOBDesign:
         anchor_values: FloatArray,
     ) -> dict[str, AnyArray]:
         """Return counts, means and squared deviations [n] of the scores by a few base models."""
-        moments = RunningMoments(self.n_players)
+        moments = _ScoreMoments(self.n_players)
         first = block * MODELS_A_BLOCK
         for number in range(first, min(first + MODELS_A_BLOCK, len(self.models))):
-            unseen = np.ones(self.n_players, dtype=bool)
-            unseen[self.samples[number]] = False
-            rows = np.flatnonzero(unseen)
-            if len(rows):
-                moments.add_observations(rows, self._scores(number, rows))
+            moments.add_once(*self._observations(number))
         return moments.state()
 
-    def _scores(self, number: int, rows: AnyArray) -> FloatArray:
+    def _observations(self, number: int) -> tuple[IntArray, FloatArray]:
+        """Return the players that a base model can judge, and one observation of each."""
+        unseen = self.models.out_of_bag(number)
+        if self.groups is not None and self.whole_groups:
+            seen = np.bincount(self.groups[~unseen], minlength=self.n_players) > 0
+            unseen = ~seen[self.groups]
+        rows = np.flatnonzero(unseen)
+        scores = self._scores(number, rows)
+        if self.groups is None:
+            return rows, scores
+        counts = np.bincount(self.groups[rows], minlength=self.n_players)
+        sums = np.bincount(self.groups[rows], scores, self.n_players)
+        players = np.flatnonzero(counts)
+        return players, sums[players] / counts[players]
+
+    def _scores(self, number: int, rows: IntArray) -> FloatArray:
         """Return the scores of one base model on some rows."""
-        x = self.x[rows]
-        if self.features is not None:
-            x = x[:, self.features[number]]
-        predicted = self.models[number].predict(x)
-        if self.classes is not None:
-            predicted = self.classes[np.asarray(predicted).astype(np.intp)]
-        scores = np.asarray(self.score(self.y[rows], predicted), dtype=float)
-        if scores.shape != rows.shape or not np.isfinite(scores).all():
-            raise ValueError(
-                f"score must return one finite number per row: got shape {scores.shape} for "
-                f"{len(rows)} rows"
-            )
+        scores = np.empty(len(rows))
+        step = max(1, int(NUMBERS_A_CALL / self.models.row_cost))
+        for start in range(0, len(rows), step):
+            few = rows[start : start + step]
+            found = self.score(self.models[number], self.models.features(number, few), few)
+            if np.shape(found) != few.shape or not np.isfinite(found).all():
+                raise InvalidOptionError(
+                    "score must give one finite number per row: got an array of shape "
+                    f"{np.shape(found)} for {len(few)} rows"
+                )
+            scores[start : start + step] = found
         return scores
 
     def accumulator(self) -> _ScoreMoments:
@@ -123,6 +125,16 @@ class OOBDesign:
 
 class _ScoreMoments(RunningMoments):
     """Moments over base models."""
+
+    def add_once(self, players: IntArray, observations: FloatArray) -> None:
+        """Take in one observation each of some players, by the update of Welford (1962)."""
+        count = self.count[players] + 1
+        mean = self.mean[players]
+        deviation = observations - mean
+        mean = mean + deviation / count
+        self.m2[players] += deviation * (observations - mean)
+        self.mean[players] = mean
+        self.count[players] = count
 
     def fold(self, sample: Mapping[str, AnyArray]) -> None:
         """Take in the moments of a block."""

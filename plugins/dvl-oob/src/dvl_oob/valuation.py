@@ -3,50 +3,26 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
-from sklearn.base import is_classifier
-from sklearn.ensemble import BaseEnsemble, RandomForestClassifier, RandomForestRegressor
-from sklearn.ensemble._forest import BaseForest
-from sklearn.exceptions import NotFittedError
-from sklearn.utils.validation import check_is_fitted
+from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
 
 from dvl_core.data import Dataset
 from dvl_core.digests import UndigestibleError, digest
 from dvl_core.errors import DataError, InvalidOptionError
 from dvl_core.profiles import MethodProfile
-from dvl_core.utilities.fingerprint import fingerprint_function
 from dvl_core.utilities.seeding import seeded
 from dvl_core.valuation import OneShotValuation
-from dvl_oob.design import OOBDesign, PointwiseScore
+from dvl_oob.design import OOBDesign
+from dvl_oob.ensembles import BaseModels, check_ensemble
+from dvl_oob.scores import PointwiseScore, check_score, score_of
 
 if TYPE_CHECKING:
     from dvl_core.protocols import Backend
 
-__all__ = ["DataOOBValuation", "negative_squared_error", "point_accuracy"]
+__all__ = ["DataOOBValuation"]
 
-
-def point_accuracy(y_true: Any, y_predicted: Any) -> Any:
-    """Return 1.0 where the prediction is right, else 0.0.
-
-    Examples
-    --------
-    >>> point_accuracy(np.array(["a", "b"]), np.array(["a", "a"]))
-    array([1., 0.])
-    """
-    return (y_true == y_predicted).astype(float)
-
-
-def negative_squared_error(y_true: Any, y_predicted: Any) -> Any:
-    """Return minus the squared error of each prediction.
-
-    Examples
-    --------
-    >>> negative_squared_error(np.array([1.0, 2.0]), np.array([1.0, 4.0]))
-    array([-0., -4.])
-    """
-    return -np.square(y_true - y_predicted)
+DEFAULT_FLOOR = 1e-6
 
 
 class DataOOBValuation(OneShotValuation):
@@ -59,11 +35,18 @@ class DataOOBValuation(OneShotValuation):
     ----------
     model : bagging ensemble or forest
         A scikit-learn ensemble with bootstrap samples, such as ``BaggingClassifier`` or
-        ``RandomForestRegressor``. If it is fitted, it must have been so on the data to value;
-        otherwise a copy is fitted.
-    score : callable, optional
-        ``score(y_true, y_predicted)`` gives one number per row. None: 1 for a right label and 0
-        for a wrong one; for regression minus the squared error.
+        ``RandomForestRegressor``, or another with ``estimators_`` and ``estimators_samples_``. If
+        it is fitted, it must have been so on the data to value; otherwise a copy is fitted.
+    score : str or callable, optional
+        "accuracy": 1 for a right label, 0 for a wrong one. "log-likelihood": logarithm of the
+        probability given to the right label. "squared-error", "absolute-error": minus that error.
+        Or ``score(y_true, y_predicted)`` that gives one number per row. None: "accuracy" for
+        classifiers, "squared-error" for regressors.
+    probability_floor : float
+        Of the log-likelihood: smaller probabilities count as this one, those of classes that a base
+        model never saw too.
+    whole_groups : bool
+        If players are groups of rows: ask only the base models that saw no row of a group.
     seed : int, optional
         Decides the bootstrap samples of an ensemble that is not fitted, unless it has a
         ``random_state``; None: a fresh one, kept in the result.
@@ -77,7 +60,19 @@ class DataOOBValuation(OneShotValuation):
     Raises
     ------
     InvalidOptionError
-        If the model is no ensemble, or one without out-of-bag rows.
+        If the model is no ensemble, or one without out-of-bag rows, or the score does not suit it.
+
+    Notes
+    -----
+    If players are groups of rows, one base model gives one observation of a group: the mean score
+    of those rows of the group that are out of its bag. The value is the mean of the observations
+    over the base models that have any; groups of one row have the value of that row. Base models
+    may have seen other rows of the group, which flatters groups of near duplicates. With
+    ``whole_groups=True`` only base models count that saw none of them. These are few unless groups
+    are small or the ensemble draws small bags (``max_samples``): a group of m rows is out of a
+    bootstrap sample of the size of the data with a probability of about exp(-m).
+
+    Standard errors say how far a value may be from that of infinitely many base models.
 
     References
     ----------
@@ -105,15 +100,26 @@ class DataOOBValuation(OneShotValuation):
         self,
         model: Any,
         *,
-        score: PointwiseScore | None = None,
+        score: Literal["accuracy", "log-likelihood", "squared-error", "absolute-error"]
+        | PointwiseScore
+        | None = None,
+        probability_floor: float = DEFAULT_FLOOR,
+        whole_groups: bool = False,
         seed: int | None = None,
         backend: Backend | None = None,
         progress: bool = False,
         checkpoint: str | os.PathLike[str] | None = None,
     ) -> None:
-        _check_model(model)
+        check_ensemble(model)
+        check_score(score, probability_floor, model)
+        if probability_floor != DEFAULT_FLOOR and score != "log-likelihood":
+            raise InvalidOptionError(
+                f"probability_floor is for score='log-likelihood', the score is {score!r}"
+            )
         self.model = model
         self.score = score
+        self.probability_floor = probability_floor
+        self.whole_groups = whole_groups
         self.seed = seed
         self.backend = backend
         self.progress = progress
@@ -130,83 +136,33 @@ class DataOOBValuation(OneShotValuation):
         Raises
         ------
         DataError
-            If players are groups, there are several targets, or the model was fitted on other data.
+            If there are several targets, or the model was fitted on other data.
+        InvalidOptionError
+            If the score turns out not to suit the fitted model.
         """
-        if train.groups is not None:
-            raise DataError("Data-OOB values single rows, but the players of this data are groups")
         if train.y.ndim != 1:
             raise DataError(f"Data-OOB needs one target, got {train.y.shape[1]}")
         model = self.model
-        if not _is_fitted(model):
+        if not hasattr(model, "estimators_"):
             model = train.fit(seeded(model, seed))
-        samples = list(model.estimators_samples_)
-        _check_samples(samples, train, model)
-        classifies = is_classifier(model)
+            check_score(self.score, self.probability_floor, model)
+        models = BaseModels.of(model, train)
         return OOBDesign(
-            models=list(model.estimators_),
-            samples=samples,
-            features=getattr(model, "estimators_features_", None),
-            classes=model.classes_ if classifies else None,
-            x=_as_models_take_it(model, train.x),
-            y=train.y,
-            score=self.score or (point_accuracy if classifies else negative_squared_error),
-            content=self._content(model, train, samples),
+            models=models,
+            score=score_of(self.score, self.probability_floor, model, train.y),
+            n_players=len(train),
+            groups=train.groups,
+            whole_groups=self.whole_groups,
+            content="" if self.checkpoint is None else self._content(models, train),
         )
 
-    def _content(self, model: Any, train: Dataset, samples: list[Any]) -> str:
+    def _content(self, models: BaseModels, train: Dataset) -> str:
         """Return a digest of what decides the values."""
-        score = "default" if self.score is None else fingerprint_function(self.score)
+        bags = [digest(models.bag(number)) for number in range(len(models))]
+        options = (self.score, self.probability_floor, self.whole_groups)
         try:
-            return digest(type(model), model.get_params(), samples, train.digest, score)
+            return digest(models.ensemble, bags, train.digest, options)
         except UndigestibleError as error:
-            if self.checkpoint is None:
-                return ""
             raise InvalidOptionError(
                 f"a checkpoint needs a model and a score that can be recognised: {error}"
             ) from error
-
-
-def _check_model(model: Any) -> None:
-    """Raise unless `model` is an ensemble that leaves rows out of its bags."""
-    name = type(model).__name__
-    if not isinstance(model, BaseEnsemble):
-        raise InvalidOptionError(
-            f"Data-OOB needs an ensemble such as RandomForestClassifier(), got {model!r}"
-        )
-    if not hasattr(type(model), "estimators_samples_"):
-        raise InvalidOptionError(
-            f"Data-OOB needs an ensemble that keeps its bootstrap samples, such as "
-            f"BaggingClassifier({name}()); {name} does not"
-        )
-    if not model.bootstrap and getattr(model, "max_samples", None) in (None, 1.0):
-        raise InvalidOptionError(
-            f"{name} has bootstrap=False, so no row is ever out of bag: set bootstrap=True"
-        )
-
-
-def _check_samples(samples: list[Any], train: Dataset, model: Any) -> None:
-    """Raise if the model was fitted on other data, or nothing is out of bag."""
-    rows = getattr(model, "_n_samples", None)
-    if rows is not None and rows != len(train):
-        raise DataError(
-            f"the {type(model).__name__} was fitted on {rows} rows, but the training data has "
-            f"{len(train)}: fit it on the same data, or pass it unfitted"
-        )
-    if all(len(np.unique(sample)) == len(train) for sample in samples):
-        raise DataError("every base model was trained on all rows: none is ever out of bag")
-
-
-def _is_fitted(model: Any) -> bool:
-    try:
-        check_is_fitted(model)
-    except NotFittedError:
-        return False
-    return True
-
-
-def _as_models_take_it(model: Any, x: Any) -> Any:
-    """Return the features as the ensemble hands them to its base models, converted once."""
-    if isinstance(model, BaseForest):
-        # Trees convert to float32 at every call otherwise.
-        return np.ascontiguousarray(x, dtype=np.float32) if not hasattr(x, "tocsr") else x.tocsr()
-    return x.to_numpy() if hasattr(x, "to_numpy") else x
