@@ -25,6 +25,7 @@ $(VENV)/.demo-installed: $(DECLARATIONS) | $(VENV)/bin/python
 	touch $@
 
 $(VENV)/.installed: $(DECLARATIONS) | $(VENV)/bin/python
+	$(PIP) torch
 	$(PIP) hatchling editables
 	$(EDITABLE) -e '.[parquet,dev,docs]' $(addprefix -e ,$(PLUGINS))
 	touch $@ $(VENV)/.demo-installed

@@ -13,6 +13,7 @@ __version__ = "0.1.0"
 
 _EXPORTS = {
     "AbsoluteStandardError": "dvl_core.stopping",
+    "AdjustedSampler": "dvl_core.samplers",
     "AntitheticSampler": "dvl_core.samplers",
     "BanzhafSemivalue": "dvl_core.semivalues",
     "BetaSemivalue": "dvl_core.semivalues",
@@ -37,6 +38,7 @@ _EXPORTS = {
     "ModelUtility": "dvl_core.utilities",
     "NoStopping": "dvl_core.stopping",
     "RankCorrelation": "dvl_core.stopping",
+    "RecordingSampler": "dvl_core.samplers",
     "RelativeStandardError": "dvl_core.stopping",
     "SemivalueValuation": "dvl_core.valuation",
     "SerialBackend": "dvl_core.backends",
@@ -73,11 +75,13 @@ if TYPE_CHECKING:
     from dvl_core.registry import override as override
     from dvl_core.registry import register as register
     from dvl_core.result import ValuationResult as ValuationResult
+    from dvl_core.samplers import AdjustedSampler as AdjustedSampler
     from dvl_core.samplers import AntitheticSampler as AntitheticSampler
     from dvl_core.samplers import DeterministicPermutationSampler as DeterministicPermutationSampler
     from dvl_core.samplers import DeterministicUniformSampler as DeterministicUniformSampler
     from dvl_core.samplers import LOOSampler as LOOSampler
     from dvl_core.samplers import MatchedSampler as MatchedSampler
+    from dvl_core.samplers import RecordingSampler as RecordingSampler
     from dvl_core.samplers import UniformSampler as UniformSampler
     from dvl_core.scorers import SupervisedScorer as SupervisedScorer
     from dvl_core.semivalues import BanzhafSemivalue as BanzhafSemivalue

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import ArrayLike
 
-    from dvl_core.protocols import AnyArray, BoolArray, FloatArray, IntArray
+    from dvl_core.protocols import AnyArray, BoolArray, FloatArray, IntArray, Semivalue
     from dvl_core.result_plots import ResultPlots
 
 __all__ = ["ValuationResult", "ValuedPlayer"]
@@ -274,6 +274,40 @@ class ValuationResult:
         from dvl_core.result_merge import merged
 
         return merged(self, other)
+
+    def revalue(
+        self, semivalue: Semivalue, proxy: Literal["size", "linear", "trees"] | None = None
+    ) -> ValuationResult:
+        """Return the values by another semivalue, of the coalitions evaluated already.
+
+        Nothing is trained. The result must be that of a `RecordingSampler`. Of every size, the
+        evaluated coalitions stand for all; a fitted game is subtracted and its values added back,
+        as `AdjustedSampler` does.
+
+        Parameters
+        ----------
+        semivalue : Semivalue
+            For instance ``BanzhafSemivalue()``, ``BetaSemivalue(4, 1)``, a `SizeLawSemivalue`.
+        proxy : str, optional
+            What is fitted: "size", "linear" or "trees"; None: "linear" for up to 2,000 players,
+            else "size".
+
+        Raises
+        ------
+        ResultError
+            If there is no record, or too little in it.
+        UnsupportedSemivalueError
+            If the semivalue gives weight to sizes of which no coalition was evaluated.
+
+        Warns
+        -----
+        DvlWarning
+            If few of the evaluations count for the semivalue; how many is in the extras as
+            ``effective_evaluations``.
+        """
+        from dvl_core.result_revalue import revalued
+
+        return revalued(self, semivalue, proxy)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write to a ``.npz`` or ``.parquet`` file, atomically; see `load`."""

@@ -3,26 +3,35 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from dvl_core.designs import AllSubsetsDesign, ChainDesign, MarginalDesign, marginal_design
+from dvl_core.designs.adjusted import AdjustedMeans, balanced_sizes
 from dvl_core.designs.draws import AllOthers, FairCoins, SizedSubsets
+from dvl_core.designs.kept import KeptCoalitionsDesign
+from dvl_core.designs.recorded import RecordedDesign
+from dvl_core.designs.streaming import StreamingAdjustedDesign
 from dvl_core.errors import InvalidOptionError
 from dvl_core.semivalues import checked_size_law
 
 if TYPE_CHECKING:
-    from dvl_core.protocols import Design, Semivalue
+    from dvl_core.protocols import Design, Sampler, Semivalue
 
 __all__ = [
+    "AdjustedSampler",
     "AntitheticSampler",
     "DeterministicPermutationSampler",
     "DeterministicUniformSampler",
     "LOOSampler",
     "MatchedSampler",
+    "RecordingSampler",
     "UniformSampler",
 ]
+
+MOST_LINEAR = 2000
+"""Players up to which an additive game is fitted."""
 
 
 @dataclass(frozen=True)
@@ -94,6 +103,82 @@ class MatchedSampler:
         law = checked_size_law(semivalue, n_players)
         weights = np.ones(n_players)
         return MarginalDesign(weights, SizedSubsets(law, self.n_sizes), "matched")
+
+
+@dataclass(frozen=True)
+class AdjustedSampler:
+    """Coalitions by size; a fitted game is subtracted, its values are known and added back.
+
+    Every coalition informs every player, for every semivalue. What utilities vary by is mostly
+    explained by the size of the coalition and by who is in it: a game made of these is fitted, and
+    only what it leaves is averaged.
+
+    Parameters
+    ----------
+    proxy : str
+        What is fitted: "size": a smooth function of the size, in memory O(n). "linear": and an
+        additive game, at the cost of O(n^2) a coalition. "trees": and boosted trees, which find
+        interactions. "auto": "linear" for up to 2,000 players, else "size".
+
+    References
+    ----------
+    Li, W. and Yu, Y. (2024). One Sample Fits All: Approximating All Probabilistic Values
+    Simultaneously and Efficiently. NeurIPS, eq. 5. Witter, R. T., Liu, Y. and Musco, C. (2025).
+    Regression-adjusted Monte Carlo Estimators for Shapley Values and Probabilistic Values.
+    arXiv:2506.11849, eq. 3.
+
+    Examples
+    --------
+    >>> from dvl_core import BetaSemivalue
+    >>> AdjustedSampler().design(6, BetaSemivalue(4, 1)).guarantee
+    'consistent'
+    """
+
+    proxy: Literal["auto", "size", "linear", "trees"] = "auto"
+
+    def __post_init__(self) -> None:
+        if self.proxy not in ("auto", "size", "linear", "trees"):
+            raise InvalidOptionError(
+                f"proxy must be 'auto', 'size', 'linear' or 'trees', got {self.proxy!r}"
+            )
+
+    def design(self, n_players: int, semivalue: Semivalue) -> Design:
+        """Return the design of this sampler; it covers every semivalue."""
+        if n_players < 3:
+            return DeterministicUniformSampler().design(n_players, semivalue)
+        law = checked_size_law(semivalue, n_players)
+        drawn = balanced_sizes(law)
+        automatic: Literal["linear", "size"] = "linear" if n_players <= MOST_LINEAR else "size"
+        proxy = automatic if self.proxy == "auto" else self.proxy
+        if proxy == "size":
+            return StreamingAdjustedDesign(law, drawn, "adjusted")
+        return KeptCoalitionsDesign(n_players, AdjustedMeans(law, drawn, proxy), "adjusted")
+
+
+@dataclass(frozen=True)
+class RecordingSampler:
+    """Any sampler; the coalitions that it draws are kept with what they are worth.
+
+    ``result.revalue(semivalue)`` makes other values of them, without training anything. A
+    coalition takes n / 8 bytes.
+
+    Parameters
+    ----------
+    sampler : Sampler, optional
+        Draws the coalitions; None: `AdjustedSampler`.
+
+    Examples
+    --------
+    >>> from dvl_core import ShapleySemivalue
+    >>> RecordingSampler(UniformSampler()).design(5, ShapleySemivalue()).guarantee
+    'unbiased'
+    """
+
+    sampler: Sampler | None = None
+
+    def design(self, n_players: int, semivalue: Semivalue) -> Design:
+        """Return the design of the sampler, recorded; it covers what that covers."""
+        return RecordedDesign((self.sampler or AdjustedSampler()).design(n_players, semivalue))
 
 
 @dataclass(frozen=True)

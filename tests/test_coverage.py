@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from dvl_banzhaf import KernelBanzhafSampler, MSRSampler
-from dvl_core import BanzhafSemivalue, MaxEvaluations, ShapleySemivalue, engine
+from dvl_core import BanzhafSemivalue, BetaSemivalue, MaxEvaluations, ShapleySemivalue, engine
 from dvl_core.games import RandomGame, exact_values
-from dvl_core.samplers import AntitheticSampler, MatchedSampler, UniformSampler
+from dvl_core.samplers import AdjustedSampler, AntitheticSampler, MatchedSampler, UniformSampler
 from dvl_shapley import (
     AntitheticOwenSampler,
     AntitheticPermutationSampler,
@@ -33,6 +33,8 @@ REPETITIONS = 500
         (StratifiedSampler("neyman"), ShapleySemivalue()),
         (LeastSquaresSampler(), ShapleySemivalue()),
         (KernelBanzhafSampler(), BanzhafSemivalue()),
+        (AdjustedSampler("linear"), BetaSemivalue(4, 1)),
+        (AdjustedSampler("size"), ShapleySemivalue()),
         (VRDSSampler(), ShapleySemivalue()),
         (MatchedSampler(), ShapleySemivalue()),
         (OwenSampler(), ShapleySemivalue()),
@@ -45,7 +47,7 @@ REPETITIONS = 500
 )
 def test_intervals_cover(sampler: object, semivalue: object) -> None:
     # Samplers that keep what they saw know a game of 8 players after 1,600 evaluations.
-    keeps = isinstance(sampler, LeastSquaresSampler | KernelBanzhafSampler)
+    keeps = isinstance(sampler, LeastSquaresSampler | KernelBanzhafSampler | AdjustedSampler)
     game = RandomGame(12 if keeps else 8, 17)
     exact = exact_values(game, semivalue)
     design = sampler.design(game.n_players, semivalue)

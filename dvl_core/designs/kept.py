@@ -19,11 +19,18 @@ from dvl_core.statistics import Estimate
 if TYPE_CHECKING:
     from dvl_core.protocols import AnyArray, BoolArray, FloatArray, Guarantee, IntArray
 
-__all__ = ["KeptCoalitionsDesign", "KeptEstimator", "KeptSample", "sized_coalitions"]
+__all__ = [
+    "KeptCoalitionsDesign",
+    "KeptEstimator",
+    "KeptSample",
+    "evaluated_units",
+    "growth_for",
+    "sized_coalitions",
+    "warn_of_too_few",
+]
 
 UNITS_A_BLOCK = 32
-GROWTH_BETWEEN_ESTIMATES = 1.2
-"""An estimate from everything is made again when there is a fifth more."""
+MANY_PLAYERS = 500
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,6 +74,10 @@ class KeptEstimator(Protocol):
     @property
     def least_units(self) -> int:
         """Units below which nothing can be estimated."""
+
+    @property
+    def growth(self) -> float:
+        """How much larger than at the last estimate a sample must be for another one."""
 
     def estimate(self, sample: KeptSample) -> Estimate:
         """Return values and standard errors."""
@@ -128,20 +139,8 @@ class KeptCoalitionsDesign:
         anchor_values: FloatArray,
     ) -> dict[str, AnyArray]:
         """Draw one block; ``members`` [u, r, n / 8] (packed bits), ``values`` [u, r], ``ends``."""
-        n = self.n_players
-        drawn = sized_coalitions(rng, self.estimator.size_law, UNITS_A_BLOCK)
-        units = np.stack([drawn, ~drawn], axis=1) if self.estimator.paired else drawn[:, None]
-        coalitions = units.reshape(-1, n)
-        sizes = coalitions.sum(axis=1)
-        values = np.where(sizes == 0, anchor_values[0], anchor_values[1])
-        proper = (sizes > 0) & (sizes < n)
-        if proper.any():
-            values[proper] = utility(coalitions[proper])
-        return {
-            "members": np.packbits(units, axis=2),
-            "values": values.reshape(units.shape[:2]),
-            "ends": anchor_values,
-        }
+        law, paired = self.estimator.size_law, self.estimator.paired
+        return evaluated_units(law, paired, utility, rng, anchor_values)
 
     def accumulator(self) -> _Kept:
         """Return the sample, empty."""
@@ -168,11 +167,11 @@ class _Kept:
         self.ends = sample["ends"]
         self.count += len(sample["values"])
         enough = self.count >= self.estimator.least_units
-        if enough and self.count >= GROWTH_BETWEEN_ESTIMATES * self.estimated_at:
+        if enough and self.count >= self.estimator.growth * self.estimated_at:
             self._estimate(self.count)
 
     def estimate(self) -> Estimate:
-        """Return the latest estimate: at most a fifth of the units are not in it yet."""
+        """Return the latest estimate: the last units are not in it yet."""
         return self.latest
 
     def finish(self) -> tuple[Estimate, dict[str, Any]]:
@@ -182,13 +181,8 @@ class _Kept:
                 self._estimate(self.count)
         elif self.count:
             per_unit = self.values[0].shape[1]
-            warnings.warn(
-                f"{self.count * per_unit:,} evaluations are too few for {self.n_players} players: "
-                f"this estimator needs {self.estimator.least_units * per_unit:,}; give it a larger "
-                "budget, or follow permutations",
-                DvlWarning,
-                stacklevel=2,
-            )
+            needed = self.estimator.least_units * per_unit
+            warn_of_too_few(self.count * per_unit, needed, self.n_players)
         return self.latest, {}
 
     def state(self) -> dict[str, AnyArray]:
@@ -232,6 +226,70 @@ class _Kept:
         n = self.n_players
         nothing = np.zeros(n, dtype=np.int64)
         return Estimate(np.full(n, np.nan), np.zeros(n), nothing, np.full(n, np.inf))
+
+
+def growth_for(n_players: int) -> float:
+    """Return how much larger a sample must be for another estimate that costs O(n^2) a unit.
+
+    Examples
+    --------
+    >>> growth_for(100), growth_for(1000)
+    (1.2, 2.0)
+    """
+    return 1.2 if n_players <= MANY_PLAYERS else 2.0
+
+
+def warn_of_too_few(n_evaluations: int, needed: int, n_players: int) -> None:
+    """Warn that so many evaluations say nothing yet of any player."""
+    warnings.warn(
+        f"{n_evaluations:,} evaluations are too few for {n_players} players: this estimator needs "
+        f"{needed:,}; give it a larger budget, or follow permutations",
+        DvlWarning,
+        stacklevel=3,
+    )
+
+
+def evaluated_units(
+    law: FloatArray,
+    paired: bool,
+    utility: Callable[[BoolArray], FloatArray],
+    rng: np.random.Generator,
+    anchor_values: FloatArray,
+) -> dict[str, AnyArray]:
+    """Draw one block and evaluate it.
+
+    Parameters
+    ----------
+    law : float array [n + 1]
+        Of the sizes.
+    paired : bool
+        Follow every coalition by its complement.
+    utility : callable
+        Worth [b] of coalitions [b, n].
+    rng : Generator
+        Source of the draws.
+    anchor_values : float array [2]
+        Utilities of the empty and the full coalition.
+
+    Returns
+    -------
+    dict
+        ``members`` [u, r, n / 8] (packed bits), ``values`` [u, r], and the ``ends`` [2].
+    """
+    n = len(law) - 1
+    drawn = sized_coalitions(rng, law, UNITS_A_BLOCK)
+    units = np.stack([drawn, ~drawn], axis=1) if paired else drawn[:, None]
+    coalitions = units.reshape(-1, n)
+    sizes = coalitions.sum(axis=1)
+    values = np.where(sizes == 0, anchor_values[0], anchor_values[1])
+    proper = (sizes > 0) & (sizes < n)
+    if proper.any():
+        values[proper] = utility(coalitions[proper])
+    return {
+        "members": np.packbits(units, axis=2),
+        "values": values.reshape(units.shape[:2]),
+        "ends": anchor_values,
+    }
 
 
 def sized_coalitions(rng: np.random.Generator, law: FloatArray, count: int) -> BoolArray:

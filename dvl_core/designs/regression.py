@@ -8,6 +8,8 @@ import numpy as np
 from scipy.linalg import cho_factor, cho_solve
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from dvl_core.protocols import BoolArray, FloatArray
 
 __all__ = ["least_squares", "repeats"]
@@ -15,55 +17,74 @@ __all__ = ["least_squares", "repeats"]
 RIDGE = 1e-11
 """Relative to the mean of the diagonal: against rounding only."""
 LARGEST_LEVERAGE = 0.999
+ENTRIES_A_CHUNK = 1 << 22
+"""Features of at most so many entries are made at a time."""
 
 
 def least_squares(
-    x: FloatArray,
+    features: Callable[[slice], FloatArray],
     y: FloatArray,
     weights: FloatArray,
-    readout: FloatArray,
+    shared: FloatArray,
     factors: FloatArray | None = None,
 ) -> tuple[FloatArray, FloatArray]:
-    """Return linear combinations of the coefficients, and their variances.
+    """Return the value of every player from the coefficients of a regression, and its variance.
+
+    The features are one of each player, then some that all share. The value of a player is its
+    coefficient, and `shared` times those of the shared features.
 
     Parameters
     ----------
-    x : float array [u, f]
-        Features of independent units; a direction that none of them has is left at zero.
+    features : callable
+        Returns the features [m, n + h] of a slice of the independent units; a direction that none
+        of them has is left at zero.
     y : float array [u]
         What is explained.
     weights : float array [u]
         Weights of the squares.
-    readout : float array [v, f]
-        The combinations of coefficients that are wanted.
+    shared : float array [h]
+        What a coefficient of the shared features counts for in every value.
     factors : float array [u], optional
         What the squared residual of a unit counts for in the variances; None: 1.
 
     Returns
     -------
-    values, variances : float array [v]
+    values, variances : float array [n]
         Variances are heteroscedasticity-consistent, residuals corrected for leverage (HC3,
         MacKinnon & White 1985).
 
     Examples
     --------
-    >>> x = np.array([[1.0, 0.0], [1.0, 1.0], [1.0, 2.0], [1.0, 3.0]])
-    >>> values, variances = least_squares(x, x @ [2.0, 1.0], np.ones(4), np.eye(2))
+    >>> x = np.array([[0.0, 1.0], [1.0, 1.0], [2.0, 1.0], [3.0, 1.0]])
+    >>> y = x @ [1.0, 2.0]
+    >>> values, variances = least_squares(lambda rows: x[rows], y, np.ones(4), np.array([0.5]))
     >>> values.round(6), bool((variances < 1e-12).all())
-    (array([2., 1.]), True)
+    (array([2.]), True)
     """
     roots = np.sqrt(weights)
-    scaled = x * roots[:, None]
-    gram = scaled.T @ scaled
-    gram[np.diag_indices_from(gram)] += RIDGE * np.trace(gram) / len(gram)
-    solved = cho_solve(cho_factor(gram), scaled.T)
-    coefficients = solved @ (roots * y)
-    residuals = roots * y - scaled @ coefficients
-    leverage = np.minimum(np.einsum("uf,fu->u", scaled, solved), LARGEST_LEVERAGE)
-    spread = np.square(residuals / (1 - leverage))
-    if factors is not None:
-        spread = spread * factors
-    return readout @ coefficients, np.square(readout @ solved) @ spread
+    n_features = features(slice(0, 1)).shape[1]
+    n = n_features - len(shared)
+    step = max(1, ENTRIES_A_CHUNK // n_features)
+    chunks = [slice(start, start + step) for start in range(0, len(y), step)]
+    gram, moments = np.zeros((n_features, n_features)), np.zeros(n_features)
+    for rows in chunks:
+        scaled = features(rows) * roots[rows, None]
+        gram += scaled.T @ scaled
+        moments += scaled.T @ (roots[rows] * y[rows])
+    gram[np.diag_indices_from(gram)] += RIDGE * np.trace(gram) / n_features
+    factor = cho_factor(gram)
+    coefficients = cho_solve(factor, moments)
+    variances = np.zeros(n)
+    for rows in chunks:
+        scaled = features(rows) * roots[rows, None]
+        solved = cho_solve(factor, scaled.T)
+        residuals = roots[rows] * y[rows] - scaled @ coefficients
+        leverage = np.minimum(np.einsum("uf,fu->u", scaled, solved), LARGEST_LEVERAGE)
+        spread = np.square(residuals / (1 - leverage))
+        if factors is not None:
+            spread = spread * factors[rows]
+        variances += np.square(solved[:n] + shared @ solved[n:]) @ spread
+    return coefficients[:n] + shared @ coefficients[n:], variances
 
 
 def repeats(coalitions: BoolArray) -> tuple[FloatArray, int]:

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dvl_banzhaf.sampler import MSRSampler
-from dvl_core.designs.kept import KeptCoalitionsDesign
+from dvl_core.designs.adjusted import AdjustedMeans
+from dvl_core.designs.kept import KeptCoalitionsDesign, growth_for
 from dvl_core.designs.regression import least_squares, repeats
 from dvl_core.designs.size_features import odd_size_features, size_marginals
 from dvl_core.errors import UnsupportedSemivalueError
+from dvl_core.samplers import MOST_LINEAR, AdjustedSampler
 from dvl_core.semivalues import BanzhafSemivalue, checked_size_law
 from dvl_core.statistics import Estimate
 
@@ -33,7 +35,10 @@ class KernelBanzhafSampler:
     Banzhaf values are the coefficients of the additive game that is nearest to the utility, all
     coalitions weighing alike (Hammer & Holzman 1992). A smooth function of the size is fitted
     beside it and its own value added back. Consistent; on data games its errors are a fraction of
-    those of maximum sample reuse with as many evaluations.
+    those of maximum sample reuse with as many evaluations. An estimate costs O(n^2) a pair; for
+    more than 2,000 players it is that of `AdjustedSampler`, as it is, from the same pairs, while
+    there are fewer pairs than players. The counts of the result are the degrees of freedom: pairs
+    beyond those that the players take.
 
     References
     ----------
@@ -56,6 +61,8 @@ class KernelBanzhafSampler:
             )
         if n_players < 2:
             return MSRSampler().design(n_players, semivalue)
+        if n_players > MOST_LINEAR:
+            return AdjustedSampler("size").design(n_players, semivalue)
         return KeptCoalitionsDesign(n_players, _PairedRegression(n_players), "kernel-banzhaf")
 
 
@@ -85,22 +92,42 @@ class _PairedRegression:
 
     @property
     def least_units(self) -> int:
-        """One more pair than there are coefficients."""
-        return self.n_players + odd_size_features(self.n_players).shape[1] + 1
+        """Two pairs more than there are coefficients, or a few blocks of weighted means."""
+        return min(self.n_coefficients + 2, self._means.least_units)
+
+    @property
+    def growth(self) -> float:
+        """How much larger a sample must be for another estimate."""
+        return growth_for(self.n_players)
+
+    @property
+    def n_coefficients(self) -> int:
+        """Of the players, and of the functions of the size."""
+        return self.n_players + odd_size_features(self.n_players).shape[1]
+
+    @property
+    def _means(self) -> AdjustedMeans:
+        """What is made of fewer pairs than there are coefficients."""
+        return AdjustedMeans(BanzhafSemivalue().size_law(self.n_players), self.size_law, "size")
 
     def estimate(self, sample: KeptSample) -> Estimate:
         """Return the coefficients, and standard errors from the residuals of the pairs (HC3)."""
         n = self.n_players
+        freedom = len(sample) - self.n_coefficients
+        if freedom < 2:
+            return self._means.estimate(sample)
         first = sample.coalitions[:, 0]
         sizes = first.sum(axis=1)
         y = (sample.values[:, 0] - sample.values[:, 1]) / 2
         odd = odd_size_features(n)
-        x = np.hstack([first - 0.5, odd[sizes]])
         worth = size_marginals(odd, BanzhafSemivalue().size_law(n))
-        readout = np.hstack([np.eye(n), np.tile(worth, (n, 1))])
+
+        def features(rows: slice) -> FloatArray:
+            return np.hstack([first[rows] - 0.5, odd[sizes[rows]]])
+
         weights, factors = self._weights(first)
-        values, variances = least_squares(x, y, weights, readout, factors)
-        counts = np.full(n, 2 * len(sample), dtype=np.int64)
+        values, variances = least_squares(features, y, weights, worth, factors)
+        counts = np.full(n, freedom, dtype=np.int64)
         return Estimate(values, variances * counts, counts, np.sqrt(variances))
 
     def _weights(self, first: NDArray[np.bool_]) -> tuple[FloatArray, FloatArray]:

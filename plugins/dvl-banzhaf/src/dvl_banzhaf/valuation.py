@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from dvl_banzhaf.sampler import MSRSampler
+from dvl_banzhaf.kernel import KernelBanzhafSampler
 from dvl_core.profiles import MethodProfile
+from dvl_core.samplers import AdjustedSampler
 from dvl_core.semivalues import BanzhafSemivalue
 from dvl_core.valuation import SemivalueValuation
 
@@ -30,7 +31,7 @@ class DataBanzhafValuation(SemivalueValuation):
     utility : Utility
         The game; bound to the training data by `fit`.
     sampler : Sampler, optional
-        Chooses the coalitions; None: `MSRSampler`.
+        Chooses the coalitions; None: `KernelBanzhafSampler` for p = 1/2, else `AdjustedSampler`.
     stopping : StoppingRule, optional
         None: a default budget of 50 evaluations per player, at least 1,000, which is announced.
     p : float
@@ -102,6 +103,6 @@ class DataBanzhafValuation(SemivalueValuation):
         """Banzhaf: the size of the coalition is binomial."""
         return BanzhafSemivalue(self.p)
 
-    def default_sampler(self) -> MSRSampler:
+    def default_sampler(self) -> Sampler:
         """Return the sampler to use when none is given."""
-        return MSRSampler()
+        return KernelBanzhafSampler() if self.p == 0.5 else AdjustedSampler()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from dvl_core.profiles import MethodProfile
-from dvl_core.samplers import MatchedSampler
+from dvl_core.samplers import AdjustedSampler
 from dvl_core.semivalues import BetaSemivalue
 from dvl_core.valuation import SemivalueValuation
 
@@ -30,7 +30,7 @@ class BetaShapleyValuation(SemivalueValuation):
     utility : Utility
         The game; bound to the training data by `fit`.
     sampler : Sampler, optional
-        Chooses the coalitions; None: `MatchedSampler`, whose sizes follow the semivalue itself.
+        Chooses the coalitions; None: `AdjustedSampler`.
     stopping : StoppingRule, optional
         None: a default budget of 50 evaluations per player, at least 1,000, which is announced.
     alpha, beta : float
@@ -105,6 +105,6 @@ class BetaShapleyValuation(SemivalueValuation):
         """Beta(alpha, beta): the size of the coalition is beta-binomial."""
         return self._semivalue
 
-    def default_sampler(self) -> MatchedSampler:
+    def default_sampler(self) -> AdjustedSampler:
         """Return the sampler to use when none is given."""
-        return MatchedSampler()
+        return AdjustedSampler()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dvl_least_core.record import least_core_of
 from dvl_least_core.valuation import LeastCoreValuation
 
-__all__ = ["LeastCoreValuation"]
+__all__ = ["LeastCoreValuation", "least_core_of"]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from dvl_core.designs.recorded import anchors_with_ends, evaluate_recorded
 from dvl_core.errors import DvlWarning, UnsupportedSemivalueError
 from dvl_core.semivalues import BanzhafSemivalue, LOOSemivalue, ShapleySemivalue
 from dvl_core.statistics import Estimate
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
     from dvl_core.protocols import Design, Guarantee, Sampler
 
-__all__ = ["LeastCoreDesign", "coalitions_of"]
+__all__ = ["Constraints", "LeastCoreDesign", "coalitions_of"]
 
 
 def coalitions_of(sampler: Sampler, n_players: int) -> Design:
@@ -85,14 +86,7 @@ class LeastCoreDesign:
 
     def anchors(self) -> NDArray[np.bool_]:
         """Return the empty and the full coalition, and what the source needs besides."""
-        ours = np.array([[False] * self.n_players, [True] * self.n_players])
-        theirs = self.source.anchors()
-        return np.concatenate([ours, theirs[self._places() < 0]])
-
-    def _places(self) -> NDArray[np.int64]:
-        """Return which of our anchors those of the source are; -1 if none."""
-        sizes = self.source.anchors().sum(axis=1)
-        return np.where(sizes == 0, 0, np.where(sizes == self.n_players, 1, -1))
+        return anchors_with_ends(self.source)[0]
 
     def evaluate(
         self,
@@ -102,30 +96,15 @@ class LeastCoreDesign:
         anchor_values: NDArray[np.float64],
     ) -> dict[str, NDArray[Any]]:
         """Draw one block; ``members`` (packed bits) and ``values`` [b], and the ``ends`` [2]."""
-        asked: list[NDArray[np.bool_]] = [np.zeros((0, self.n_players), dtype=bool)]
-        answered: list[NDArray[np.float64]] = [np.zeros(0)]
+        _, record = evaluate_recorded(self.source, block, utility, rng, anchor_values)
+        return {"members": record.members, "values": record.values, "ends": anchor_values[:2]}
 
-        def recorded(coalitions: NDArray[np.bool_]) -> NDArray[np.float64]:
-            values = utility(coalitions)
-            asked.append(coalitions)
-            answered.append(values)
-            return values
-
-        places = self._places()
-        theirs = np.empty(len(places))
-        theirs[places >= 0] = anchor_values[places[places >= 0]]
-        theirs[places < 0] = anchor_values[2:]
-        self.source.evaluate(block, recorded, rng, theirs)
-        members = np.packbits(np.concatenate(asked), axis=1)
-        values = np.concatenate(answered)
-        return {"members": members, "values": values, "ends": anchor_values[:2]}
-
-    def accumulator(self) -> _Constraints:
+    def accumulator(self) -> Constraints:
         """Return the constraints, none yet."""
-        return _Constraints(self.n_players, self.guarantee == "exact", self.non_negative_subsidy)
+        return Constraints(self.n_players, self.guarantee == "exact", self.non_negative_subsidy)
 
 
-class _Constraints:
+class Constraints:
     """All coalitions evaluated so far, and what they are worth."""
 
     def __init__(self, n_players: int, exact: bool, non_negative_subsidy: bool) -> None:
