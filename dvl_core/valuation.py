@@ -32,7 +32,13 @@ if TYPE_CHECKING:
     from dvl_core.protocols import Backend, Design, Semivalue, Store
     from dvl_core.result import ValuationResult
 
-__all__ = ["OneShotValuation", "SemivalueValuation", "UtilityValuation", "default_budget"]
+__all__ = [
+    "OneShotValuation",
+    "SemivalueValuation",
+    "UtilityValuation",
+    "covering_design",
+    "default_budget",
+]
 
 DEFAULT_EVALUATIONS_PER_PLAYER = 50
 LEAST_DEFAULT_EVALUATIONS = 1000
@@ -133,6 +139,20 @@ class UtilityValuation(_Fitted, ABC):
     def design(self, n_players: int) -> Design:
         """Return the design that `fit` runs for that many players."""
 
+    def plan(self, utility: Utility) -> tuple[Utility, Design]:
+        """Return the game that `fit` plays, and the design that it runs.
+
+        Here they are the utility itself, and the design for its number of players; methods that
+        make a game of their own out of a utility and its data say so by overriding this.
+
+        Parameters
+        ----------
+        utility : Utility
+            Bound to its players.
+        """
+        assert utility.n_players is not None
+        return utility, self.design(utility.n_players)
+
     def fit(self, train: Dataset | None = None) -> Self:
         """Estimate the values of the players of `train`.
 
@@ -155,7 +175,7 @@ class UtilityValuation(_Fitted, ABC):
             raise DataError(
                 "the utility has no players yet: call fit(train) with the training data"
             )
-        design = self.design(utility.n_players)
+        utility, design = self.plan(utility)
         return self._run(
             design,
             utility,
@@ -208,11 +228,7 @@ class SemivalueValuation(UtilityValuation, ABC):
             If the sampler does not cover the semivalue; the message says which samplers would do.
         """
         sampler = self.sampler or self.default_sampler()
-        try:
-            return sampler.design(n_players, self.semivalue)
-        except UnsupportedSemivalueError as error:
-            fitting = ", ".join(_samplers_for(n_players, self.semivalue))
-            raise UnsupportedSemivalueError(f"{error}; these would do: {fitting}") from None
+        return covering_design(sampler, n_players, self.semivalue)
 
 
 class OneShotValuation(_Fitted, ABC):
@@ -257,6 +273,21 @@ class OneShotValuation(_Fitted, ABC):
             algorithm=self.algorithm,
             names=train.names,
         )
+
+
+def covering_design(sampler: Sampler, n_players: int, semivalue: Semivalue) -> Design:
+    """Return the design of a sampler for a semivalue.
+
+    Raises
+    ------
+    UnsupportedSemivalueError
+        If the sampler does not cover the semivalue; the message says which samplers would do.
+    """
+    try:
+        return sampler.design(n_players, semivalue)
+    except UnsupportedSemivalueError as error:
+        fitting = ", ".join(_samplers_for(n_players, semivalue))
+        raise UnsupportedSemivalueError(f"{error}; these would do: {fitting}") from None
 
 
 def default_budget(n_players: int) -> int:

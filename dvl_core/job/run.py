@@ -276,7 +276,8 @@ class _Execution:
         probe = registry.create("valuation", {"name": self.job.chosen_method}, **chosen)
         if not isinstance(probe, UtilityValuation):
             return False
-        return probe.design(len(self.data.train)).n_blocks is not None
+        _, design = probe.plan(self.judge.with_data(self.data.train))
+        return design.n_blocks is not None
 
     def _description(self, valuation: Any) -> dict[str, Any]:
         """Return what run.json says before the values are known."""
