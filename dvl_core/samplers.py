@@ -11,6 +11,7 @@ from dvl_core.designs import AllSubsetsDesign, ChainDesign, MarginalDesign, marg
 from dvl_core.designs.adjusted import AdjustedMeans, balanced_sizes
 from dvl_core.designs.draws import AllOthers, FairCoins, SizedSubsets
 from dvl_core.designs.kept import KeptCoalitionsDesign
+from dvl_core.designs.marginals import PlayerOrder, check_order
 from dvl_core.designs.recorded import RecordedDesign
 from dvl_core.designs.streaming import StreamingAdjustedDesign
 from dvl_core.errors import InvalidOptionError
@@ -41,6 +42,11 @@ class UniformSampler:
     The natural sampler of the Banzhaf value. Weights make it unbiased for every semivalue, but
     they are ruinous for those that need very small or very large coalitions (it warns).
 
+    Parameters
+    ----------
+    order : str
+        "in-turn": every player has its turn before any has another. "random": players are drawn.
+
     Examples
     --------
     >>> from dvl_core import BanzhafSemivalue
@@ -48,9 +54,15 @@ class UniformSampler:
     'unbiased'
     """
 
+    order: PlayerOrder = "in-turn"
+
+    def __post_init__(self) -> None:
+        check_order(self.order)
+
     def design(self, n_players: int, semivalue: Semivalue) -> Design:
         """Return the design of this sampler for a semivalue."""
-        return marginal_design("uniform", FairCoins(antithetic=False), n_players, semivalue)
+        draw = FairCoins(antithetic=False)
+        return marginal_design("uniform", draw, n_players, semivalue, order=self.order)
 
 
 @dataclass(frozen=True)
@@ -60,6 +72,11 @@ class AntitheticSampler:
     The mean of the two is one observation: what the first subset has too many of, the second has
     too few of.
 
+    Parameters
+    ----------
+    order : str
+        "in-turn": every player has its turn before any has another. "random": players are drawn.
+
     Examples
     --------
     >>> from dvl_core import BanzhafSemivalue
@@ -67,9 +84,15 @@ class AntitheticSampler:
     'unbiased'
     """
 
+    order: PlayerOrder = "in-turn"
+
+    def __post_init__(self) -> None:
+        check_order(self.order)
+
     def design(self, n_players: int, semivalue: Semivalue) -> Design:
         """Return the design of this sampler for a semivalue."""
-        return marginal_design("antithetic", FairCoins(antithetic=True), n_players, semivalue)
+        draw = FairCoins(antithetic=True)
+        return marginal_design("antithetic", draw, n_players, semivalue, order=self.order)
 
 
 @dataclass(frozen=True)
@@ -84,6 +107,8 @@ class MatchedSampler:
     n_sizes : int
         Coalitions drawn together for a player, their sizes spread evenly over the law; their mean
         is one observation.
+    order : str
+        "in-turn": every player has its turn before any has another. "random": players are drawn.
 
     Examples
     --------
@@ -93,8 +118,10 @@ class MatchedSampler:
     """
 
     n_sizes: int = 4
+    order: PlayerOrder = "in-turn"
 
     def __post_init__(self) -> None:
+        check_order(self.order)
         if self.n_sizes < 1:
             raise InvalidOptionError(f"n_sizes must be at least 1, got {self.n_sizes}")
 
@@ -102,7 +129,8 @@ class MatchedSampler:
         """Return the design of this sampler; it covers every semivalue."""
         law = checked_size_law(semivalue, n_players)
         weights = np.ones(n_players)
-        return MarginalDesign(weights, SizedSubsets(law, self.n_sizes), "matched")
+        draw = SizedSubsets(law, self.n_sizes)
+        return MarginalDesign(weights, draw, "matched", order=self.order)
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ from dvl_core.samplers import (
     DeterministicPermutationSampler,
     DeterministicUniformSampler,
     LOOSampler,
+    MatchedSampler,
     UniformSampler,
 )
 from dvl_core.semivalues import (
@@ -31,9 +33,13 @@ from dvl_core.semivalues import (
 )
 from dvl_core.stopping import MaxEvaluations, MaxUpdates, StoppingRule
 from dvl_shapley import (
+    AntitheticOwenSampler,
     AntitheticPermutationSampler,
+    OwenSampler,
     PermutationSampler,
+    StratifiedSampler,
     TruncatedPermutationSampler,
+    VRDSSampler,
 )
 
 EXACT = [DeterministicUniformSampler(), DeterministicPermutationSampler()]
@@ -186,3 +192,30 @@ def test_too_many_players_to_enumerate_are_refused_before_anything_is_trained() 
         DeterministicUniformSampler().design(40, ShapleySemivalue())
     with pytest.raises(InvalidOptionError, match="too many"):
         DeterministicPermutationSampler().design(20, ShapleySemivalue())
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        UniformSampler,
+        AntitheticSampler,
+        MatchedSampler,
+        StratifiedSampler,
+        lambda **options: StratifiedSampler("neyman", **options),
+        VRDSSampler,
+        OwenSampler,
+        lambda **options: OwenSampler(strategy="grid", **options),
+        AntitheticOwenSampler,
+    ],
+)
+def test_players_come_in_turn_or_at_random(make: Callable[..., Sampler]) -> None:
+    game, semivalue = RandomGame(6, 4), BanzhafSemivalue()
+    counts = {}
+    for order in ("in-turn", "random"):
+        design = make(order=order).design(6, semivalue)
+        result = engine.run(design, game, seed=1, stopping=MaxEvaluations(6_000))
+        assert (np.abs(result.values - exact_values(game, semivalue)) < 5 * result.stderr).all()
+        counts[order] = result.counts
+    assert np.ptp(counts["in-turn"]) <= 1 < np.ptp(counts["random"])
+    with pytest.raises(InvalidOptionError, match="order must be 'in-turn' or 'random', got 'up'"):
+        make(order="up")

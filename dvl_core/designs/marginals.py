@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 
 from dvl_core.designs.weights import importance_weights
+from dvl_core.errors import InvalidOptionError
 from dvl_core.semivalues import checked_size_law
 from dvl_core.statistics import Estimate, RunningMoments
 
@@ -23,7 +24,10 @@ if TYPE_CHECKING:
         Semivalue,
     )
 
-__all__ = ["MarginalDesign", "MarginalDraw", "marginal_design"]
+__all__ = ["MarginalDesign", "MarginalDraw", "PlayerOrder", "check_order", "marginal_design"]
+
+PlayerOrder = Literal["in-turn", "random"]
+"""Whose marginals are drawn: of every player in turn, or of players drawn at random."""
 
 PAIRS_A_BLOCK = 32
 """Marginals of a block, as far as the replicates of a player allow."""
@@ -66,6 +70,8 @@ class MarginalDesign:
         One marginal a player is all there is to know (leave-one-out).
     biased : bool
         The sizes drawn only come close to the law that the weights take for granted.
+    order : str
+        "in-turn": the players take turns. "random": whose turn it is is drawn.
     """
 
     weights: FloatArray
@@ -73,6 +79,7 @@ class MarginalDesign:
     sampler: str
     once: bool = False
     biased: bool = False
+    order: PlayerOrder = "in-turn"
 
     @property
     def n_players(self) -> int:
@@ -122,6 +129,7 @@ class MarginalDesign:
             "n_players": self.n_players,
             "players_per_block": self.players_per_block,
             "draw": self.draw.identity,
+            "order": self.order,
             "weights": self.weights.tobytes().hex(),
         }
 
@@ -144,6 +152,8 @@ class MarginalDesign:
         if self.n_blocks is not None:
             turns = turns[turns < self.n_players]
         players = turns % self.n_players
+        if self.order == "random":
+            players = rng.integers(self.n_players, size=len(turns))
         without = self.draw(rng, players, self.n_players)
         with_player = without.copy()
         with_player[:, np.arange(len(players)), players] = True
@@ -207,6 +217,7 @@ def marginal_design(
     n_players: int,
     semivalue: Semivalue,
     once: bool = False,
+    order: PlayerOrder = "in-turn",
 ) -> MarginalDesign:
     """Return the design that weighs what is drawn to the law that a semivalue asks for.
 
@@ -222,4 +233,10 @@ def marginal_design(
     """
     wanted = checked_size_law(semivalue, n_players)
     weights = importance_weights(wanted, draw.size_law(n_players), sampler, semivalue.name)
-    return MarginalDesign(weights, draw, sampler, once=once)
+    return MarginalDesign(weights, draw, sampler, once=once, order=order)
+
+
+def check_order(order: str) -> None:
+    """Refuse an order of players that there is not."""
+    if order not in ("in-turn", "random"):
+        raise InvalidOptionError(f"order must be 'in-turn' or 'random', got {order!r}")

@@ -15,6 +15,7 @@ from dvl_core.designs.draws import SizedSubsets
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from dvl_core.designs.marginals import PlayerOrder
     from dvl_core.protocols import Accumulator, Guarantee
 
     FloatArray = NDArray[np.float64]
@@ -44,11 +45,14 @@ class NeymanDesign:
         Coalitions drawn together for a player.
     n_pilot : int
         Marginals of the pilot at each of its sizes.
+    order : str
+        As of `MarginalDesign`.
     """
 
     wanted: FloatArray
     n_sizes: int
     n_pilot: int
+    order: PlayerOrder = "in-turn"
     n_blocks: None = None
     guarantee: Guarantee = "unbiased"
 
@@ -70,6 +74,7 @@ class NeymanDesign:
             "sizes": "neyman",
             "n_sizes": self.n_sizes,
             "n_pilot": self.n_pilot,
+            "order": self.order,
             "wanted": self.wanted.tobytes().hex(),
         }
 
@@ -110,7 +115,8 @@ class NeymanDesign:
     def _drawing(self, law: FloatArray) -> MarginalDesign:
         """Return the design that draws sizes by a law."""
         weights = np.divide(self.wanted, law, out=np.zeros_like(law), where=law > 0)
-        return MarginalDesign(weights, SizedSubsets(law, self.n_sizes), "stratified")
+        draw = SizedSubsets(law, self.n_sizes)
+        return MarginalDesign(weights, draw, "stratified", order=self.order)
 
     @property
     def _pilot_sizes(self) -> NDArray[np.int64]:

@@ -9,6 +9,7 @@ import numpy as np
 from scipy.special import roots_jacobi
 
 from dvl_core.designs import MarginalDesign, marginal_design
+from dvl_core.designs.marginals import PlayerOrder, check_order
 from dvl_core.errors import InvalidOptionError, UnsupportedSemivalueError
 from dvl_core.semivalues import (
     BanzhafSemivalue,
@@ -42,6 +43,8 @@ class OwenSampler:
         semivalue by weights. "grid": the nodes and weights of Gauss quadrature for the mixing law
         of Shapley, Beta Shapley or Banzhaf; biased by what the quadrature misses, which is nothing
         from n_outer = n / 2 on.
+    order : str
+        "in-turn": every player has its turn before any has another. "random": players are drawn.
 
     References
     ----------
@@ -59,15 +62,17 @@ class OwenSampler:
     n_outer: int = 8
     n_inner: int = 1
     strategy: Literal["uniform", "grid"] = "uniform"
+    order: PlayerOrder = "in-turn"
 
     def __post_init__(self) -> None:
+        check_order(self.order)
         _check_options(self.n_outer, self.n_inner, self.strategy)
 
     def design(self, n_players: int, semivalue: Semivalue) -> Design:
         """Return the design of this sampler for a semivalue."""
         if self.strategy == "uniform":
             draw = _JitteredLevels(self.n_outer, self.n_inner, antithetic=False)
-            return marginal_design("owen", draw, n_players, semivalue)
+            return marginal_design("owen", draw, n_players, semivalue, order=self.order)
         levels, weights = _quadrature(semivalue, self.n_outer, "owen")
         return _grid_design("owen", levels, weights, self, n_players, semivalue)
 
@@ -88,6 +93,8 @@ class AntitheticOwenSampler:
     strategy : str
         "uniform" or "grid", as for `OwenSampler`; "grid" covers semivalues whose mixing law is
         symmetric: Shapley, Beta(a, a), Banzhaf with p = 1/2.
+    order : str
+        "in-turn": every player has its turn before any has another. "random": players are drawn.
 
     References
     ----------
@@ -103,8 +110,10 @@ class AntitheticOwenSampler:
     n_outer: int = 4
     n_inner: int = 1
     strategy: Literal["uniform", "grid"] = "uniform"
+    order: PlayerOrder = "in-turn"
 
     def __post_init__(self) -> None:
+        check_order(self.order)
         _check_options(self.n_outer, self.n_inner, self.strategy)
 
     def design(self, n_players: int, semivalue: Semivalue) -> Design:
@@ -112,7 +121,7 @@ class AntitheticOwenSampler:
         name = "antithetic-owen"
         if self.strategy == "uniform":
             draw = _JitteredLevels(self.n_outer, self.n_inner, antithetic=True)
-            return marginal_design(name, draw, n_players, semivalue)
+            return marginal_design(name, draw, n_players, semivalue, order=self.order)
         levels, weights = _quadrature(semivalue, 2 * self.n_outer, name)
         if not np.allclose(weights, weights[::-1]) or not np.allclose(levels, 1 - levels[::-1]):
             raise UnsupportedSemivalueError(
@@ -170,7 +179,8 @@ def _grid_design(
     draw = _GridLevels(tuple(levels), tuple(weights), options.n_inner, antithetic)
     law = checked_size_law(semivalue, n_players)
     exact = bool(np.allclose(draw.weighted_law(n_players), law, rtol=1e-9, atol=1e-12))
-    return MarginalDesign(np.ones(n_players), draw, sampler, biased=not exact)
+    weights = np.ones(n_players)
+    return MarginalDesign(weights, draw, sampler, biased=not exact, order=options.order)
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ import numpy as np
 
 from dvl_core.designs import marginal_design
 from dvl_core.designs.draws import SizedSubsets
+from dvl_core.designs.marginals import PlayerOrder, check_order
 from dvl_core.errors import InvalidOptionError
 from dvl_core.semivalues import checked_size_law
 from dvl_shapley.neyman import NeymanDesign
@@ -56,6 +57,8 @@ class StratifiedSampler:
     n_sizes : int
         Coalitions drawn together for a player, their sizes spread evenly over the law; their mean
         is one observation.
+    order : str
+        "in-turn": every player has its turn before any has another. "random": players are drawn.
 
     References
     ----------
@@ -78,8 +81,10 @@ class StratifiedSampler:
     lower: int = 0
     upper: int | None = None
     n_sizes: int = 4
+    order: PlayerOrder = "in-turn"
 
     def __post_init__(self) -> None:
+        check_order(self.order)
         if self.sizes not in SIZES:
             known = ", ".join(map(repr, SIZES))
             raise InvalidOptionError(f"sizes must be one of {known}, got {self.sizes!r}")
@@ -124,9 +129,9 @@ class StratifiedSampler:
         """Return the design of this sampler for a semivalue."""
         if self.sizes == "neyman" and n_players > 1:
             law = checked_size_law(semivalue, n_players)
-            return NeymanDesign(law, self.n_sizes, self.n_pilot)
+            return NeymanDesign(law, self.n_sizes, self.n_pilot, self.order)
         draw = SizedSubsets(self.size_law(n_players), self.n_sizes)
-        return marginal_design("stratified", draw, n_players, semivalue)
+        return marginal_design("stratified", draw, n_players, semivalue, order=self.order)
 
 
 @dataclass(frozen=True)
@@ -140,6 +145,8 @@ class VRDSSampler:
     ----------
     n_sizes : int
         Coalitions drawn together for a player, their sizes spread evenly over the law.
+    order : str
+        "in-turn": every player has its turn before any has another. "random": players are drawn.
 
     References
     ----------
@@ -154,12 +161,15 @@ class VRDSSampler:
     """
 
     n_sizes: int = 8
+    order: PlayerOrder = "in-turn"
 
     def __post_init__(self) -> None:
+        check_order(self.order)
         if self.n_sizes < 1:
             raise InvalidOptionError(f"n_sizes must be at least 1, got {self.n_sizes}")
 
     def design(self, n_players: int, semivalue: Semivalue) -> Design:
         """Return the design of this sampler for a semivalue."""
         law = StratifiedSampler("harmonic").size_law(n_players)
-        return marginal_design("vrds", SizedSubsets(law, self.n_sizes), n_players, semivalue)
+        draw = SizedSubsets(law, self.n_sizes)
+        return marginal_design("vrds", draw, n_players, semivalue, order=self.order)
