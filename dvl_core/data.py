@@ -4,22 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 
 import numpy as np
 
 from dvl_core.digests import UndigestibleError, digest
 from dvl_core.errors import DataError
 from dvl_core.labels import (
-    check_column,
     feature_names_of,
     numbered_groups,
+    parts_of_frame,
+    player_mask,
     player_names,
     player_numbers,
     row_names,
+    rows_by_group,
 )
-from dvl_core.splitting import split_rows
-from dvl_core.tabular import as_features, as_pandas, as_target, is_frame, take_rows
+from dvl_core.splitting import parts_of_bunch, split_rows
+from dvl_core.tabular import as_features, take_rows
+from dvl_core.target import Target
+from dvl_core.travel import Portable
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -31,19 +35,24 @@ __all__ = ["Dataset", "take_rows"]
 M = TypeVar("M")
 
 
-class Dataset:
+class Dataset(Portable):
     """Features and targets, and who the players are: each row, or each group of rows.
 
-    Nothing is copied that need not be, so memory-mapped arrays stay on disk; the arrays must not
-    be changed afterwards. Iterating yields `x` and `y`, so that ``model.fit(*data)`` works.
+    Nothing is copied that need not be; the arrays must not be changed afterwards. Iterating yields
+    features and target as models take them, so that ``model.fit(*data)`` works.
+
+    Memory-mapped arrays stay on disk, read-only, and travel to workers by the name of their file.
+    Selecting and splitting read the rows they take; slices do not: ``Dataset(x[:n], y[:n])``.
 
     Parameters
     ----------
-    x : array, DataFrame, sparse matrix or list [n_rows, ...]
-        Features. Frames stay frames (polars becomes pandas), sparse matrices become CSR, lists of
-        rows become arrays; a list of texts or other objects is one object a row.
-    y : array-like [n_rows] or [n_rows, t]
-        Target or targets; no missing values. A single column becomes [n_rows].
+    x : array, tensor, DataFrame, sparse matrix or list [n_rows, ...]
+        Features. Torch tensors stay tensors, in main memory and without their gradient. Frames
+        stay frames (polars becomes pandas), sparse matrices become CSR, lists of rows become
+        arrays; a list of texts or other objects is one object a row.
+    y : array-like or tensor [n_rows] or [n_rows, t]
+        Target or targets; no missing values. The attribute is an array, and [n_rows] for a single
+        column. Models are given a tensor where a tensor was given, in its shape and type.
     names : sequence [n], optional
         Names of the players. Default: the labels of the groups, else the index of a frame, else
         the row numbers.
@@ -58,7 +67,8 @@ class Dataset:
     Raises
     ------
     DataError
-        If the data is empty or ragged, lengths differ, or targets or groups are missing.
+        If the data is empty or ragged, lengths differ, targets or groups are missing, or a tensor
+        is not a dense one in main memory.
 
     Examples
     --------
@@ -68,6 +78,8 @@ class Dataset:
     >>> data.drop_indices([1]).y
     array([0, 1])
     """
+
+    tables: ClassVar[tuple[str, ...]] = ("x",)
 
     def __init__(
         self,
@@ -81,12 +93,11 @@ class Dataset:
     ) -> None:
         self.x = as_features(x)
         self.n_rows = int(self.x.shape[0])
-        self.y = as_target(y, self.n_rows)
+        self._target = Target(y, self.n_rows)
         self.groups, labels = numbered_groups(groups, self.n_rows)
         self.n_players = self.n_rows if self.groups is None else len(labels)
-        if names is None:
-            names = labels if self.groups is not None else row_names(self.x)
-        self.names = player_names(names, self.n_players)
+        default = labels or row_names(self.x)
+        self.names = player_names(default if names is None else names, self.n_players)
         self.feature_names = feature_names_of(feature_names, self.x)
         self.target_names = tuple(map(str, () if target_names is None else target_names))
 
@@ -95,14 +106,19 @@ class Dataset:
         return self.n_players
 
     def __iter__(self) -> Iterator[Any]:
-        """Yield `x` and `y`."""
-        return iter((self.x, self.y))
+        """Yield `x`, and `y` as an array, or as a tensor if it was given as one."""
+        return iter((self.x, self._target.for_anyone()))
 
     def __repr__(self) -> str:
         groups = "" if self.groups is None else f"{self.n_players} groups of "
         shape = " x ".join(map(str, self.x.shape[1:])) or "object"
         features = f"{shape} features ({type(self.x).__name__})"
         return f"Dataset({groups}{self.n_rows} rows, {features}, y {self.y.dtype})"
+
+    @property
+    def y(self) -> AnyArray:
+        """Target [n_rows], or [n_rows, t] where there is more than one."""
+        return self._target.values
 
     @property
     def indices(self) -> NDArray[np.int64]:
@@ -113,13 +129,10 @@ class Dataset:
     def digest(self) -> str:
         """Digest of the content: x, y, groups and names of features; not the names of players.
 
-        Raises
-        ------
-        DataError
-            If `x` holds objects whose content cannot be read.
+        Asking for it raises `DataError` if `x` holds objects whose content cannot be read.
         """
         try:
-            return digest("Dataset", self.x, self.y, self.groups, self.feature_names)
+            return digest("Dataset", self.x, self._target.as_given, self.groups, self.feature_names)
         except UndigestibleError as error:
             raise DataError(f"the content of the data cannot be digested: {error}") from error
 
@@ -139,9 +152,8 @@ class Dataset:
         """
         chosen = np.asarray(players)
         if chosen.dtype == bool:
-            if chosen.shape != (self.n_players,):
-                raise DataError(f"a mask of shape {chosen.shape} does not fit {len(self)} players")
-            return np.flatnonzero(chosen if self.groups is None else chosen[self.groups])
+            mask = player_mask(chosen, len(self))
+            return np.flatnonzero(mask if self.groups is None else mask[self.groups])
         numbers = player_numbers(chosen, len(self))
         if self.groups is None:
             return numbers
@@ -152,8 +164,7 @@ class Dataset:
     def _rows_by_group(self) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
         """The rows sorted by group, and where each group begins and ends."""
         assert self.groups is not None
-        sizes = np.bincount(self.groups, minlength=self.n_players)
-        return np.argsort(self.groups, kind="stable"), np.concatenate([[0], np.cumsum(sizes)])
+        return rows_by_group(self.groups, self.n_players)
 
     def select(self, indices: ArrayLike) -> Self:
         """Return the data of some players only.
@@ -198,12 +209,20 @@ class Dataset:
             names = self.names[first]
         return type(self)(
             take_rows(self.x, rows),
-            self.y[rows],
+            take_rows(self._target.as_given, rows),
             names=names,
             groups=groups,
             feature_names=self.feature_names or None,
             target_names=self.target_names,
         )
+
+    def target_for(self, model: Any) -> Any:
+        """Return the target of all rows as `model` takes it.
+
+        A tensor if it was given as one, else `y`; but a single column stays one for models that
+        learn with torch, classifiers aside: their losses compare shapes.
+        """
+        return self._target.for_model(model)
 
     def fit(self, model: M) -> M:
         """Fit `model` on all rows and return it.
@@ -214,7 +233,7 @@ class Dataset:
         >>> Dataset([[0.0], [1.0]], [1.0, 3.0]).fit(LinearRegression()).coef_.round(6)
         array([2.])
         """
-        model.fit(self.x, self.y)  # type: ignore[attr-defined]
+        model.fit(self.x, self.target_for(model))  # type: ignore[attr-defined]
         return model
 
     @classmethod
@@ -229,8 +248,8 @@ class Dataset:
     ) -> tuple[Self, Self]:
         """Split rows at random into a training and a test set.
 
-        Rows are split, not groups: a group may have rows on both sides, and each side keeps the
-        groups of its rows. Players keep the names that they have in the whole.
+        Rows are split, not groups: each side keeps the groups of its rows. Players keep the names
+        that they have in the whole.
 
         Parameters
         ----------
@@ -283,22 +302,14 @@ class Dataset:
         >>> len(train), len(test)
         (90, 60)
         """
-        try:
-            x, y = bunch["data"], bunch["target"]
-        except (KeyError, TypeError, IndexError) as error:
-            raise DataError(
-                "expected what sklearn.datasets.load_* returns, with `data` and `target`"
-            ) from error
-        features = None if is_frame(x) else bunch.get("feature_names")
-        whole = cls(x, y, feature_names=features, target_names=bunch.get("target_names"))
+        x, y, features, targets = parts_of_bunch(bunch)
+        whole = cls(x, y, feature_names=features, target_names=targets)
         return whole._split(train_size, random_state, stratify)
 
-    def _split(
-        self, train_size: float, random_state: int | None, stratify: bool
-    ) -> tuple[Self, Self]:
+    def _split(self, train_size: float, seed: int | None, stratify: bool) -> tuple[Self, Self]:
         """Return two data sets of disjoint rows."""
         labels = self.y if stratify else None
-        train, test = split_rows(self.n_rows, train_size, random_state, labels)
+        train, test = split_rows(self.n_rows, train_size, seed, labels)
         return self._with_rows(train), self._with_rows(test)
 
     @classmethod
@@ -335,16 +346,5 @@ class Dataset:
         >>> Dataset.from_frame(frame, "price", group_by="b").feature_names
         ('a',)
         """
-        frame = as_pandas(frame)
-        if not is_frame(frame):
-            raise DataError(f"expected a pandas or polars frame, got {type(frame).__name__}")
-        targets = [target] if isinstance(target, str) else list(target)
-        dropped = [drop] if isinstance(drop, str) else list(drop)
-        apart = [*targets, *dropped, *([] if group_by is None else [group_by])]
-        for column in apart:
-            check_column(column, [str(name) for name in frame.columns])
-        features = frame.drop(columns=apart)
-        if features.shape[1] == 0:
-            raise DataError(f"no features are left beside {', '.join(map(repr, apart))}")
-        y = frame[targets[0]] if isinstance(target, str) else frame[targets]
-        return cls(features, y, groups=None if group_by is None else frame[group_by])
+        x, y, groups = parts_of_frame(frame, target, group_by, drop)
+        return cls(x, y, groups=groups)

@@ -22,6 +22,7 @@ from scipy import sparse
 
 from dvl_core.installed import installed_version, source_of
 from dvl_core.tabular import is_frame
+from dvl_core.tensors import raw_array
 
 __all__ = ["UndigestibleError", "digest"]
 
@@ -101,7 +102,7 @@ class _Digester:
         if is_frame(value):
             return self._frame(value)
         if type(value).__module__.startswith("torch") and hasattr(value, "detach"):
-            return self._parts("tensor", [type(value), value.detach().cpu().numpy()])
+            return self._tensor(value)
         if hasattr(value, "get_params") and not self._with_state:
             return self._estimator(value)
         return self._reduced(value)
@@ -136,6 +137,15 @@ class _Digester:
             lengths = np.array([len(text) for text in texts], dtype="<i8")
             return _hash("texts", lengths.tobytes(), b"".join(texts))
         return _hash("items", *[self(item) for item in items])
+
+    def _tensor(self, value: Any) -> bytes:
+        """Return the digest of class, type and numbers, whatever the device."""
+        try:
+            content = raw_array(value)
+        except (TypeError, RuntimeError) as error:
+            raise UndigestibleError(f"a tensor cannot be read: {error}") from error
+        kind = [str(getattr(value, name, "")) for name in ("dtype", "shape")]
+        return self._parts("tensor", [type(value), kind, content])
 
     def _sparse(self, value: Any) -> bytes:
         matrix = value.tocsr()

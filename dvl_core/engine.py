@@ -18,7 +18,6 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from threadpoolctl import threadpool_limits
 
 from dvl_core import hooks
 from dvl_core.backends import default_backend
@@ -30,6 +29,7 @@ from dvl_core.protocols import Seedable
 from dvl_core.run_state import INTERRUPTED, RunState
 from dvl_core.stopping import NoStopping
 from dvl_core.tasks import Block, BlockQueue, Context, evaluate_anchors, evaluate_blocks
+from dvl_core.threads import single_threaded
 from dvl_core.trace import ValueHistory
 
 if TYPE_CHECKING:
@@ -175,7 +175,7 @@ class _Loop:
                 self.state.restore(saved)
         try:
             # The limit holds for the whole process: set once, for all threads of the run.
-            with threadpool_limits(limits=1), display:
+            with single_threaded(), display:
                 self._evaluate_anchors()
                 if not self.state.is_over():
                     self._fold_blocks(display)

@@ -10,6 +10,7 @@ import numpy as np
 
 from dvl_core.errors import DataError
 from dvl_core.tabular import as_pandas, is_frame, missing
+from dvl_core.tensors import as_array
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -20,9 +21,12 @@ __all__ = [
     "check_column",
     "feature_names_of",
     "numbered_groups",
+    "parts_of_frame",
+    "player_mask",
     "player_names",
     "player_numbers",
     "row_names",
+    "rows_by_group",
 ]
 
 
@@ -36,13 +40,38 @@ def check_column(column: str, columns: list[str]) -> None:
     raise DataError(f"there is no column {column!r}; {guess}")
 
 
+def parts_of_frame(
+    frame: Any, target: str | Sequence[str], group_by: str | None, drop: Sequence[str]
+) -> tuple[Any, Any, Any]:
+    """Return the features, the target and the groups (or None) that a frame holds.
+
+    Raises
+    ------
+    DataError
+        If it is no frame, a column is missing, or no features are left.
+    """
+    frame = as_pandas(frame)
+    if not is_frame(frame):
+        raise DataError(f"expected a pandas or polars frame, got {type(frame).__name__}")
+    targets = [target] if isinstance(target, str) else list(target)
+    dropped = [drop] if isinstance(drop, str) else list(drop)
+    apart = [*targets, *dropped, *([] if group_by is None else [group_by])]
+    for column in apart:
+        check_column(column, [str(name) for name in frame.columns])
+    features = frame.drop(columns=apart)
+    if features.shape[1] == 0:
+        raise DataError(f"no features are left beside {', '.join(map(repr, apart))}")
+    y = frame[targets[0]] if isinstance(target, str) else frame[targets]
+    return features, y, None if group_by is None else frame[group_by]
+
+
 def numbered_groups(
     groups: ArrayLike | None, n_rows: int
 ) -> tuple[NDArray[np.int64] | None, list[Any]]:
     """Return the number of the group of each row, and the labels by order of appearance."""
     if groups is None:
         return None, []
-    labels = np.asarray(as_pandas(groups))
+    labels = np.asarray(as_array(as_pandas(groups)))
     if labels.shape != (n_rows,):
         raise DataError(f"groups must hold one label for each of {n_rows} rows, got {labels.shape}")
     absent = missing(labels)
@@ -53,6 +82,14 @@ def numbered_groups(
     return np.array(codes, dtype=np.int64), list(numbers)
 
 
+def rows_by_group(
+    groups: NDArray[np.int64], n_groups: int
+) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Return the rows sorted by the number of their group, and where each group begins."""
+    sizes = np.bincount(groups, minlength=n_groups)
+    return np.argsort(groups, kind="stable"), np.concatenate([[0], np.cumsum(sizes)])
+
+
 def row_names(x: Any) -> AnyArray:
     """Return the labels of a frame's index, or the numbers of the rows."""
     return np.asarray(x.index) if is_frame(x) else np.arange(x.shape[0])
@@ -60,7 +97,8 @@ def row_names(x: Any) -> AnyArray:
 
 def player_names(names: Sequence[Any] | AnyArray, n_players: int) -> AnyArray:
     """Return names [n] as an array without objects, so that results can be saved."""
-    array = np.asarray(as_pandas(names)) if hasattr(names, "dtype") else _plain_array(names)
+    names = as_array(as_pandas(names))
+    array = np.asarray(names) if hasattr(names, "dtype") else _plain_array(names)
     if array.shape != (n_players,):
         raise DataError(f"there are {n_players} players but names of shape {array.shape}")
     return np.array([str(name) for name in array]) if array.dtype.kind not in "biufUS" else array
@@ -86,6 +124,13 @@ def feature_names_of(names: Sequence[str] | None, x: Any) -> tuple[str, ...]:
     if is_frame(x):
         return tuple(map(str, x.columns))
     return tuple(f"x{i}" for i in range(width or 0))
+
+
+def player_mask(mask: AnyArray, n_players: int) -> AnyArray:
+    """Return a mask of players, or say that it is none."""
+    if mask.shape != (n_players,):
+        raise DataError(f"a mask of shape {mask.shape} does not fit {n_players} players")
+    return mask
 
 
 def player_numbers(indices: AnyArray, n_players: int) -> NDArray[np.intp]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import math
 from collections.abc import Callable
-from functools import cached_property
+from functools import cached_property, wraps
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from sklearn.utils.multiclass import type_of_target
 from dvl_core.data import Dataset
 from dvl_core.errors import DataError, InvalidOptionError
 from dvl_core.tabular import own_copy
+from dvl_core.tensors import as_array
 from dvl_core.utilities.fingerprint import fingerprint_function, fingerprint_object, fingerprint_of
 
 __all__ = ["SupervisedScorer"]
@@ -104,7 +105,11 @@ class SupervisedScorer:
             Fitted model. It need not be a scikit-learn estimator: ``predict``, and whatever else
             the metric asks for, is enough.
         """
-        return float(self._function(self._scorable(model), *map(own_copy, self.test)))
+        x, y = self.test
+        if hasattr(self._function, "_score_func"):
+            # scikit-learn's metrics compare arrays.
+            y = self.test.y
+        return float(self._function(self._scorable(model), own_copy(x), own_copy(y)))
 
     @property
     def default(self) -> float:
@@ -189,7 +194,7 @@ class _AsRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__") or name == "model":
             raise AttributeError(name)
-        return getattr(self.model, name)
+        return _with_arrays(getattr(self.model, name))
 
 
 class _AsClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
@@ -197,12 +202,24 @@ class _AsClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def __init__(self, model: Any, classes: Any) -> None:
         self.model = model
-        self.classes_ = getattr(model, "classes_", classes)
+        self.classes_ = as_array(getattr(model, "classes_", classes))
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__") or name in ("model", "classes_"):
             raise AttributeError(name)
-        return getattr(self.model, name)
+        return _with_arrays(getattr(self.model, name))
+
+
+def _with_arrays(attribute: Any) -> Any:
+    """Return an attribute of a model; a method that gives tensors gives arrays."""
+    if not callable(attribute):
+        return attribute
+
+    @wraps(attribute)
+    def method(*arguments: Any, **options: Any) -> Any:
+        return as_array(attribute(*arguments, **options))
+
+    return method
 
 
 def _function_of(scoring: str | Scoring) -> Scoring:

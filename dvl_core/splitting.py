@@ -1,20 +1,21 @@
-"""Random splits of rows into training and test sets."""
+"""What is split, and random splits of its rows into training and test sets."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from sklearn.model_selection import train_test_split
 
 from dvl_core.errors import DataError, InvalidOptionError
+from dvl_core.tabular import is_frame
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from dvl_core.protocols import AnyArray
 
-__all__ = ["split_rows"]
+__all__ = ["parts_of_bunch", "split_rows"]
 
 
 def split_rows(
@@ -61,3 +62,21 @@ def split_rows(
     except ValueError as error:
         raise DataError(f"the {n_rows} rows cannot be split: {error}") from error
     return train, test
+
+
+def parts_of_bunch(bunch: Any) -> tuple[Any, Any, Any, Any]:
+    """Return features, target, and the names of features and targets of a scikit-learn bunch.
+
+    Raises
+    ------
+    DataError
+        If it has no `data` or no `target`.
+    """
+    try:
+        x, y = bunch["data"], bunch["target"]
+    except (KeyError, TypeError, IndexError) as error:
+        raise DataError(
+            "expected what sklearn.datasets.load_* returns, with `data` and `target`"
+        ) from error
+    features = None if is_frame(x) else bunch.get("feature_names")
+    return x, y, features, bunch.get("target_names")

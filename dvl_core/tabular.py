@@ -1,4 +1,4 @@
-"""Tables of every kind as rows that can be taken: arrays, frames, sparse matrices, lists."""
+"""Tables of every kind as rows that can be taken: arrays, tensors, frames, sparse matrices."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ import numpy as np
 from scipy import sparse
 
 from dvl_core.errors import DataError
+from dvl_core.mapped import protected
+from dvl_core.tensors import as_array, is_tensor, main_memory_tensor
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -18,11 +20,11 @@ __all__ = ["as_features", "as_pandas", "as_target", "is_frame", "missing", "own_
 
 
 def take_rows(x: Any, rows: NDArray[np.intp]) -> Any:
-    """Return a copy of some rows of an array, frame, sparse matrix or list.
+    """Return a copy of some rows of an array, tensor, frame, sparse matrix or list.
 
     Parameters
     ----------
-    x : array, DataFrame, sparse matrix or list
+    x : array, tensor, DataFrame, sparse matrix or list
         Table with rows along its first dimension.
     rows : int array [m]
         Positions of the rows.
@@ -31,7 +33,7 @@ def take_rows(x: Any, rows: NDArray[np.intp]) -> Any:
     -------
     object
         The rows, in the order given, in a table of the same kind; in memory even where `x` is
-        memory-mapped.
+        memory-mapped. Arrays and tensors lie row by row, however `x` does.
 
     Examples
     --------
@@ -44,14 +46,17 @@ def take_rows(x: Any, rows: NDArray[np.intp]) -> Any:
         return x.iloc[rows]
     if isinstance(x, list):
         return [x[row] for row in rows]
-    return x[rows]
+    if is_tensor(x):
+        return x[rows].contiguous()
+    # Indexing keeps the order of columns first, where `x` has it: bits would depend on that.
+    return np.asanyarray(x[rows], order="C") if isinstance(x, np.ndarray) else x[rows]
 
 
 def own_copy(x: Any) -> Any:
     """Return a copy that may be changed; a table that nobody can change is returned as it is."""
     if isinstance(x, np.ndarray):
         return x.copy() if x.flags.writeable else x
-    return x.copy()
+    return x.clone().contiguous() if is_tensor(x) else x.copy()
 
 
 def is_frame(x: object) -> TypeGuard[pd.DataFrame]:
@@ -88,12 +93,13 @@ def _pandas_column(series: Any) -> Any:
 
 
 def as_features(x: Any) -> Any:
-    """Return features [n, ...] as an array, a pandas frame or a CSR matrix.
+    """Return features [n, ...] as an array, a tensor, a pandas frame or a CSR matrix.
 
     Raises
     ------
     DataError
-        If `x` is empty, ragged, or has no second dimension.
+        If `x` is empty, ragged, or has no second dimension, or is a tensor that is not a dense one
+        in main memory.
     """
     x = as_pandas(x)
     if is_frame(x):
@@ -102,8 +108,10 @@ def as_features(x: Any) -> Any:
             raise DataError(f"the frame has more than one column named {repeated[0]!r}; rename one")
     elif sparse.issparse(x):
         x = _csr(x)
-    elif not isinstance(x, np.ndarray):
-        x = _array_of_rows(x)
+    elif is_tensor(x):
+        x = main_memory_tensor(x, "x")
+    else:
+        x = protected(x if isinstance(x, np.ndarray) else _array_of_rows(x))
     _check_features(x)
     return x
 
@@ -119,10 +127,10 @@ def _check_features(x: Any) -> None:
         raise DataError(f"x must be a table of rows, got {type(x).__name__}")
     if x.shape[0] == 0:
         raise DataError("x has no rows: there is nothing to value")
-    if len(x.shape) == 1 and x.dtype.kind in "biufc":
+    if len(x.shape) == 1 and getattr(x.dtype, "kind", "f") in "biufc":
         raise DataError(
-            f"x has shape {x.shape}: expected rows and columns; a single feature is given as "
-            "x.reshape(-1, 1)"
+            f"x has shape {tuple(x.shape)}: expected rows and columns; a single feature is given "
+            "as x.reshape(-1, 1)"
         )
     if 0 in x.shape:
         raise DataError(f"x has shape {tuple(x.shape)}: there are no features")
@@ -134,6 +142,8 @@ def _array_of_rows(x: Any) -> NDArray[Any]:
         raise DataError(f"x must be an array, frame, sparse matrix or list, got {type(x).__name__}")
     if not isinstance(x, list | tuple):
         return np.asarray(x)
+    if x and is_tensor(x[0]):
+        raise DataError("x is a list of tensors: make one tensor of them with torch.stack(x)")
     if x and isinstance(x[0], list | tuple | np.ndarray):
         lengths = {len(row) if isinstance(row, list | tuple | np.ndarray) else None for row in x}
         if len(lengths) > 1:
@@ -159,9 +169,9 @@ def as_target(y: Any, n_rows: int) -> NDArray[Any]:
     DataError
         If `y` has another length, more than two dimensions or missing values.
     """
-    y = as_pandas(y)
+    y = as_array(as_pandas(y))
     try:
-        target = np.asarray(y)
+        target = protected(np.asarray(y))
     except ValueError as error:
         raise DataError("y is ragged: every row must have as many targets") from error
     if target.ndim not in (1, 2):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from dvl_core.ledger import Ledger
 from dvl_core.seeds import block_generator
+from dvl_core.threads import limit_worker
 
 if TYPE_CHECKING:
     from dvl_core.protocols import (
@@ -82,7 +82,7 @@ class TaskResult:
 
 def evaluate_blocks(context: Context, numbers: range) -> TaskResult:
     """Evaluate the blocks with these `numbers`; runs in a worker."""
-    _single_thread_worker(context.process)
+    limit_worker(context.process)
     start = time.perf_counter()
     blocks = [_evaluate_block(context, number) for number in numbers]
     return TaskResult(blocks, time.perf_counter() - start)
@@ -90,7 +90,7 @@ def evaluate_blocks(context: Context, numbers: range) -> TaskResult:
 
 def evaluate_anchors(context: Context, coalitions: BoolArray) -> Block:
     """Evaluate the coalitions that all blocks need; runs in a worker, as block -1."""
-    _single_thread_worker(context.process)
+    limit_worker(context.process)
     assert context.utility is not None
     ledger = Ledger(context.utility, context.fingerprint, context.store)
     return _finished(-1, {"anchors": ledger(coalitions)}, ledger)
@@ -111,24 +111,6 @@ def _finished(number: int, sample: dict[str, AnyArray], ledger: Ledger) -> Block
     return Block(
         number, sample, ledger.n_evaluations, ledger.n_computed, ledger.n_failures, keys, values
     )
-
-
-_limited_process = 0
-
-
-def _single_thread_worker(parent: int) -> None:
-    """Make BLAS and OpenMP of a worker process single-threaded, once.
-
-    With several threads the order of summation, hence the last bits, may vary; and parallelism
-    across blocks is faster. The parent is limited by the engine, for the time of the run only.
-    """
-    global _limited_process
-    process = os.getpid()
-    if process not in (parent, _limited_process):
-        from threadpoolctl import threadpool_limits
-
-        threadpool_limits(limits=1)
-        _limited_process = process
 
 
 @dataclass

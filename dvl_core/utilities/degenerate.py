@@ -51,13 +51,13 @@ class Diagnosis:
     y: AnyArray
     labelled: bool
     attempt: Callable[[Rows], float]
-    _works: dict[int, bool] = field(default_factory=dict, repr=False)
+    _works: dict[int | tuple[int, ...], bool] = field(default_factory=dict, repr=False)
 
     def excuses(self, rows: Rows) -> bool:
         """Return whether these rows, on which the model failed, are too poor for it.
 
         They are if the model works on all the training data, and they lack a class, or have one in
-        a single row, or as many other rows fail as well.
+        a single row, or as many other rows, in all or of each class, fail as well.
 
         Parameters
         ----------
@@ -68,7 +68,9 @@ class Diagnosis:
             return False
         if self.labelled and self._lacks_classes(rows):
             return True
-        return not self._works_on(len(rows))
+        if not self._works_on(len(rows)):
+            return True
+        return self.labelled and not self._works_on_others_like(rows)
 
     def works_on_all(self) -> bool:
         """Return whether the model works on all the training data."""
@@ -77,15 +79,31 @@ class Diagnosis:
     def _works_on(self, m: int) -> bool:
         """Return whether the model works on `m` rows that stand for the training data."""
         if m not in self._works:
-            try:
-                self.attempt(_spread_rows(self.y, m))
-            except MemoryError:
-                raise
-            except Exception:
-                self._works[m] = False
-            else:
-                self._works[m] = True
+            self._works[m] = self._succeeds(_spread_rows(self.y, m))
         return self._works[m]
+
+    def _works_on_others_like(self, rows: Rows) -> bool:
+        """Return whether the model works on other rows, as many of each class; True if too few."""
+        classes, labels = np.unique(self.y, return_inverse=True)
+        counts = np.bincount(labels[rows], minlength=len(classes))
+        key = tuple(counts.tolist())
+        if key not in self._works:
+            labels[rows] = -1
+            others = [np.flatnonzero(labels == c)[:k] for c, k in enumerate(counts)]
+            if sum(map(len, others)) < len(rows):
+                return True
+            self._works[key] = self._succeeds(np.sort(np.concatenate(others)))
+        return self._works[key]
+
+    def _succeeds(self, rows: Rows) -> bool:
+        """Return whether the model works on these rows."""
+        try:
+            self.attempt(rows)
+        except MemoryError:
+            raise
+        except Exception:
+            return False
+        return True
 
     def _lacks_classes(self, rows: Rows) -> bool:
         """Return whether a class of the training data is absent, or there in one row only."""

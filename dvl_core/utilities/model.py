@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import difflib
 import math
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, Self
 
@@ -15,10 +15,13 @@ from sklearn import config_context
 from dvl_core.data import Dataset, take_rows
 from dvl_core.errors import DataError, InvalidOptionError, UtilityError
 from dvl_core.ledger import values_through_store
+from dvl_core.mapped import is_mapped
 from dvl_core.protocols import Evaluation
+from dvl_core.seeds import derived_seed
 from dvl_core.utilities.degenerate import Diagnosis, predicts_labels
 from dvl_core.utilities.fingerprint import fingerprint_model, fingerprint_object, fingerprint_of
 from dvl_core.utilities.seeding import copier_of, seeded
+from dvl_core.utilities.torch_models import torch_seeded, uses_torch
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -30,6 +33,12 @@ __all__ = ["ModelUtility"]
 OnError = Literal["default", "raise", "score"]
 ON_ERROR = ("default", "raise", "score")
 SHOWN_PLAYERS = 10
+ADVICE = {
+    "contains NaN": (
+        "; fill missing values first, for instance with make_pipeline(SimpleImputer(), model)"
+    ),
+    "must have the same dtype": "; torch computes in float32: give x as x.astype('float32')",
+}
 
 
 class ModelUtility:
@@ -41,7 +50,8 @@ class ModelUtility:
     Parameters
     ----------
     model : object
-        Anything with ``fit(x, y)`` that the scorer can score.
+        Anything with ``fit(x, y)`` that the scorer can score; it is given arrays, tensors, frames
+        or sparse matrices as the data has them.
     scorer : Scorer
         Score of a fitted model, larger is better; its `default` is the utility of the empty
         coalition.
@@ -100,6 +110,7 @@ class ModelUtility:
         self.store = store
         self.on_error = on_error
         self.train: Dataset | None = None
+        self._torch_seed: int | None = None
 
     def __repr__(self) -> str:
         bound = "" if self.train is None else f", bound to {len(self.train)} players"
@@ -107,7 +118,7 @@ class ModelUtility:
 
     def __getstate__(self) -> dict[str, Any]:
         # What follows from the rest does not travel; the fingerprint costs too much to repeat.
-        made = {"_x", "_copy_model", "_diagnosis"}
+        made = {"_x", "_y", "_copy_model", "_diagnosis"}
         return {name: part for name, part in self.__dict__.items() if name not in made}
 
     @property
@@ -133,7 +144,11 @@ class ModelUtility:
             scorer = self.scorer.fingerprint
         else:
             scorer = fingerprint_object(self.scorer)
-        return fingerprint_of("ModelUtility", fingerprint_model(self.model), scorer, data)
+        model = fingerprint_model(self.model)
+        if uses_torch(self.model):
+            seed = self._torch_seed
+            model = None if seed is None else fingerprint_of("torch", model, str(seed))
+        return fingerprint_of("ModelUtility", model, scorer, data)
 
     def with_data(self, train: Dataset) -> Self:
         """Return a copy bound to the players of `train`.
@@ -153,12 +168,15 @@ class ModelUtility:
     def with_seed(self, seed: int) -> Self:
         """Return a copy in which every ``random_state`` of None is fixed.
 
+        A model that learns with torch is fitted and scored with torch's generators seeded.
+
         Parameters
         ----------
         seed : int
             What the integers that are set follow from; they are the same for every coalition.
         """
-        return self._changed(model=seeded(self.model, seed))
+        torch_seed = derived_seed(seed) if uses_torch(self.model) else None
+        return self._changed(model=seeded(self.model, seed), _torch_seed=torch_seed)
 
     def _changed(self, **attributes: Any) -> Self:
         """Return a copy with other attributes, and without what followed from the old ones."""
@@ -239,7 +257,16 @@ class ModelUtility:
         """The features in the layout from which rows are taken fastest."""
         assert self.train is not None
         x = self.train.x
-        return np.ascontiguousarray(x) if isinstance(x, np.ndarray) else x
+        if not isinstance(x, np.ndarray):
+            return x
+        # A file is never read as a whole.
+        return np.asarray(x) if is_mapped(x) else np.ascontiguousarray(x)
+
+    @cached_property
+    def _y(self) -> Any:
+        """The target as the model takes it."""
+        assert self.train is not None
+        return self.train.target_for(self.model)
 
     @cached_property
     def _copy_model(self) -> Any:
@@ -253,10 +280,10 @@ class ModelUtility:
 
     def _fit_and_score(self, rows: NDArray[np.intp]) -> float:
         """Return the score of a fresh model fitted on a copy of these rows."""
-        assert self.train is not None
-        model = self._copy_model(self.model)
-        model.fit(take_rows(self._x, rows), self.train.y[rows])
-        score = float(self.scorer(model))
+        with nullcontext() if self._torch_seed is None else torch_seeded(self._torch_seed):
+            model = self._copy_model(self.model)
+            model.fit(take_rows(self._x, rows), take_rows(self._y, rows))
+            score = float(self.scorer(model))
         if not math.isfinite(score):
             raise ArithmeticError(f"the scorer returned {score}")
         return score
@@ -285,12 +312,7 @@ class ModelUtility:
         )
         if self.on_error == "default" and not self._diagnosis.works_on_all():
             text += "; it fails on all the training data too"
-        if "contains NaN" in said:
-            text += (
-                "; fill missing values first, for instance with "
-                "make_pipeline(SimpleImputer(), model)"
-            )
-        return text
+        return text + "".join(advice for words, advice in ADVICE.items() if words in said)
 
 
 def _has_default(scorer: object) -> bool:

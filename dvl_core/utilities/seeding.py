@@ -10,7 +10,7 @@ from sklearn.base import clone
 
 from dvl_core.seeds import derived_seed
 
-__all__ = ["copier_of", "is_seeded", "seeded"]
+__all__ = ["copier_of", "is_seeded", "parts_of", "seeded"]
 
 
 def copier_of(model: Any) -> Callable[[Any], Any]:
@@ -31,7 +31,7 @@ def _clone(model: Any) -> Any:
 
 def is_seeded(model: Any) -> bool:
     """Return whether no ``random_state`` in `model` is left None."""
-    return next(_unseeded(model, set()), None) is None
+    return next(_unseeded(model), None) is None
 
 
 def seeded(model: Any, seed: int) -> Any:
@@ -53,7 +53,7 @@ def seeded(model: Any, seed: int) -> Any:
     3
     """
     result = copier_of(model)(model)
-    for position, owner in enumerate(list(_unseeded(result, set()))):
+    for position, owner in enumerate(list(_unseeded(result))):
         # Purpose 0 of the seed is the caller's.
         state = derived_seed(seed, 1 + position)
         if "random_state" in _parameters(owner):
@@ -63,25 +63,40 @@ def seeded(model: Any, seed: int) -> Any:
     return result
 
 
-def _unseeded(part: Any, seen: set[int], is_root: bool = True) -> Iterator[Any]:
-    """Yield the objects in `part`, itself included, whose ``random_state`` is None."""
+def parts_of(part: Any, seen: set[int] | None = None, is_root: bool = True) -> Iterator[Any]:
+    """Yield a model and what it is made of: nested estimators, splitters, classes, attributes.
+
+    Objects without parameters or a ``random_state`` are yielded, but not searched, unless they are
+    the model itself.
+    """
+    seen = set() if seen is None else seen
     if isinstance(part, list | tuple):
         children = list(part)
     elif isinstance(part, Mapping):
         children = list(part.values())
-    elif isinstance(part, type) or id(part) in seen:
+    elif id(part) in seen:
         return
     else:
         seen.add(id(part))
+        yield part
+        if isinstance(part, type):
+            return
         parameters = _parameters(part)
-        has_state = "random_state" in parameters or hasattr(part, "random_state")
-        if has_state and _random_state(part, parameters) is None:
-            yield part
-        opaque = not (parameters or has_state or is_root)
-        attributes = {} if opaque else getattr(part, "__dict__", {})
+        searched = parameters or is_root or hasattr(part, "random_state")
+        attributes = getattr(part, "__dict__", {}) if searched else {}
         children = list((parameters or attributes).values())
     for child in children:
-        yield from _unseeded(child, seen, is_root=False)
+        yield from parts_of(child, seen, is_root=False)
+
+
+def _unseeded(model: Any) -> Iterator[Any]:
+    """Yield the parts of `model`, itself included, whose ``random_state`` is None."""
+    for part in parts_of(model):
+        if not isinstance(part, type):
+            parameters = _parameters(part)
+            has_state = "random_state" in parameters or hasattr(part, "random_state")
+            if has_state and _random_state(part, parameters) is None:
+                yield part
 
 
 def _parameters(part: Any) -> Mapping[str, Any]:
