@@ -140,7 +140,9 @@ def run(
     loop = _Loop(context, state, backend or default_backend(), checkpoint, info)
     hooks.notify_start(info)
     loop.execute(ProgressDisplay(progress))
-    result = state.result(algorithm, seed, names)
+    # Some values are made of everything at the end, by sums like those of the blocks.
+    with single_threaded():
+        result = state.result(algorithm, seed, names)
     hooks.notify_end(info, result)
     if state.stop_reason == INTERRUPTED:
         raise RunInterrupted(result)

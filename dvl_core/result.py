@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from dvl_core.errors import InvalidOptionError, ResultError
+from dvl_core.result_arrays import as_names, frozen, positions_of_nan
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -104,14 +105,14 @@ class ValuationResult:
         stop_reason: str = "",
         extras: Mapping[str, Any] | None = None,
     ) -> None:
-        self.values: FloatArray = _frozen(values, float)
+        self.values: FloatArray = frozen(values, float)
         n = len(self.values)
-        self.stderr: FloatArray = _frozen(stderr, float)
-        self.variances: FloatArray = _frozen(variances, float)
-        self.counts: IntArray = _frozen(counts, np.int64)
-        self.converged: BoolArray = _frozen(converged, bool)
-        self.indices: IntArray = _frozen(np.arange(n) if indices is None else indices, np.int64)
-        self.names: AnyArray = _frozen(self.indices if names is None else _as_names(names), None)
+        self.stderr: FloatArray = frozen(stderr, float)
+        self.variances: FloatArray = frozen(variances, float)
+        self.counts: IntArray = frozen(counts, np.int64)
+        self.converged: BoolArray = frozen(converged, bool)
+        self.indices: IntArray = frozen(np.arange(n) if indices is None else indices, np.int64)
+        self.names: AnyArray = frozen(self.indices if names is None else as_names(names), None)
         self.algorithm = algorithm
         self.seed = seed
         self.n_evaluations = int(n_evaluations)
@@ -171,7 +172,9 @@ class ValuationResult:
         _, rank = np.unique(fields[by], return_inverse=True)
         order = np.argsort(-rank if descending else rank, kind="stable")
         if by == "value":
-            order = np.concatenate([order[~np.isnan(self.values[order])], _nans(self.values)])
+            order = np.concatenate(
+                [order[~np.isnan(self.values[order])], positions_of_nan(self.values)]
+            )
         return self._rearranged(order)
 
     def _player(self, position: int) -> ValuedPlayer:
@@ -339,21 +342,3 @@ class ValuationResult:
         from dvl_core.result_html import result_html
 
         return result_html(self)
-
-
-def _frozen(array: Any, dtype: Any) -> Any:
-    """Return a read-only copy."""
-    copy = np.array(array, dtype=dtype)
-    copy.setflags(write=False)
-    return copy
-
-
-def _as_names(names: Sequence[Any] | AnyArray) -> AnyArray:
-    """Return names as an array of numbers, of strings, or of strings if they are mixed."""
-    array = np.asarray(names)
-    return array.astype(str) if array.dtype.kind not in "iufbU" else array
-
-
-def _nans(values: FloatArray) -> IntArray:
-    """Return the positions of NaN."""
-    return np.flatnonzero(np.isnan(values))

@@ -65,8 +65,8 @@ class BetaShapleyValuation(SemivalueValuation):
     algorithm = "beta-shapley"
     profile = MethodProfile(
         answers="mean change of the score, small coalitions weighing more",
-        guarantee="unbiased, with standard errors",
-        cost="two fits inform one row",
+        guarantee="consistent, with standard errors; unbiased with marginals",
+        cost="one fit informs all rows",
         needs="a utility",
     )
 
