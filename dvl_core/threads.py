@@ -21,7 +21,8 @@ _limited_process = 0
 @contextmanager
 def single_threaded() -> Iterator[None]:
     """Limit this process, for all its threads, as long as the context lasts."""
-    with threadpool_limits(limits=1), one_torch_thread():
+    # Torch first: under the limit it reports one thread, whatever it was told before.
+    with one_torch_thread(), threadpool_limits(limits=1):
         yield
 
 
@@ -49,7 +50,7 @@ def limit_worker(parent: int) -> None:
     if process != _limited_process:
         threadpool_limits(limits=1)
         _limited_process = process
-    # It may have been loaded since the last task.
+    # It may have been loaded since the last task, and under the limit it always reports one thread.
     torch = sys.modules.get("torch")
-    if torch is not None and torch.get_num_threads() != 1:
+    if torch is not None:
         torch.set_num_threads(1)
