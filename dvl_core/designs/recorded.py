@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     )
     from dvl_core.statistics import Estimate
 
-__all__ = ["Record", "RecordedDesign", "anchors_with_ends", "evaluate_recorded"]
+__all__ = ["RecordedDesign", "anchors_with_ends"]
 
 
 def anchors_with_ends(source: Design) -> tuple[BoolArray, IntArray]:
@@ -44,59 +44,6 @@ def anchors_with_ends(source: Design) -> tuple[BoolArray, IntArray]:
     places = np.where(sizes == 0, 0, 1)
     places[new] = 2 + np.arange(int(new.sum()))
     return np.concatenate([ours, theirs[new]]), places
-
-
-def evaluate_recorded(
-    source: Design,
-    block: int,
-    utility: Callable[[BoolArray], FloatArray],
-    rng: np.random.Generator,
-    anchor_values: FloatArray,
-) -> tuple[dict[str, AnyArray], Record]:
-    """Return the sample of a block of a design, and the record of what it evaluated.
-
-    Parameters
-    ----------
-    source : Design
-        The design.
-    block : int
-        Number of the block.
-    utility : callable
-        Worth [b] of coalitions [b, n].
-    rng : Generator
-        Of the block.
-    anchor_values : float array [a]
-        Utilities of the anchors of `anchors_with_ends`.
-    """
-    asked: list[BoolArray] = [np.zeros((0, source.n_players), dtype=bool)]
-    answered: list[FloatArray] = [np.zeros(0)]
-
-    def recorded(coalitions: BoolArray) -> FloatArray:
-        values = utility(coalitions)
-        asked.append(coalitions)
-        answered.append(values)
-        return values
-
-    places = anchors_with_ends(source)[1]
-    sample = source.evaluate(block, recorded, rng, anchor_values[places])
-    members = np.packbits(np.concatenate(asked), axis=1)
-    return sample, Record(members, np.concatenate(answered))
-
-
-@dataclass(frozen=True, eq=False)
-class Record:
-    """Coalitions and what they are worth.
-
-    Parameters
-    ----------
-    members : uint8 array [m, n / 8]
-        Coalitions as packed bits.
-    values : float array [m]
-        Their utilities.
-    """
-
-    members: AnyArray
-    values: FloatArray
 
 
 @dataclass(frozen=True, eq=False)
@@ -148,12 +95,24 @@ class RecordedDesign:
         anchor_values: FloatArray,
     ) -> dict[str, AnyArray]:
         """Return the sample of the source, and the ``members``, ``values`` and ``ends``."""
-        sample, record = evaluate_recorded(self.source, block, utility, rng, anchor_values)
-        prefixed = {f"source.{name}": array for name, array in sample.items()}
-        kept = {"members": record.members, "values": record.values, "ends": anchor_values[:2]}
-        return prefixed | kept
+        asked: list[BoolArray] = [np.zeros((0, self.n_players), dtype=bool)]
+        answered: list[FloatArray] = [np.zeros(0)]
 
-    def accumulator(self) -> _Recorded:
+        def recorded(coalitions: BoolArray) -> FloatArray:
+            values = utility(coalitions)
+            asked.append(coalitions)
+            answered.append(values)
+            return values
+
+        places = anchors_with_ends(self.source)[1]
+        sample = self.source.evaluate(block, recorded, rng, anchor_values[places])
+        return {f"source.{name}": array for name, array in sample.items()} | {
+            "members": np.packbits(np.concatenate(asked), axis=1),
+            "values": np.concatenate(answered),
+            "ends": anchor_values[:2],
+        }
+
+    def accumulator(self) -> Accumulator:
         """Return the statistics of the source, and an empty record."""
         return _Recorded(self.source.accumulator(), self.n_players)
 

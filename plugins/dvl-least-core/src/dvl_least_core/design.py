@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dvl_core.designs.recorded import anchors_with_ends, evaluate_recorded
+from dvl_core.designs.recorded import RecordedDesign
 from dvl_core.errors import DvlWarning, UnsupportedSemivalueError
 from dvl_core.semivalues import BanzhafSemivalue, LOOSemivalue, ShapleySemivalue
 from dvl_core.statistics import Estimate
@@ -39,8 +39,8 @@ def coalitions_of(sampler: Sampler, n_players: int) -> Design:
 
 
 @dataclass(frozen=True, eq=False)
-class LeastCoreDesign:
-    """Evaluates what another design draws, and solves the least core at the end.
+class LeastCoreDesign(RecordedDesign):
+    """Records what another design evaluates, and solves the least core at the end.
 
     Parameters
     ----------
@@ -50,23 +50,7 @@ class LeastCoreDesign:
         Require a subsidy of at least 0.
     """
 
-    source: Design
     non_negative_subsidy: bool
-
-    @property
-    def n_players(self) -> int:
-        """Number of players."""
-        return self.source.n_players
-
-    @property
-    def n_blocks(self) -> int | None:
-        """As many as the source has."""
-        return self.source.n_blocks
-
-    @property
-    def block_evaluations(self) -> int:
-        """The most utility values that one block uses."""
-        return self.source.block_evaluations
 
     @property
     def guarantee(self) -> Guarantee:
@@ -83,21 +67,6 @@ class LeastCoreDesign:
             "source": self.source.identity,
             "non_negative_subsidy": self.non_negative_subsidy,
         }
-
-    def anchors(self) -> NDArray[np.bool_]:
-        """Return the empty and the full coalition, and what the source needs besides."""
-        return anchors_with_ends(self.source)[0]
-
-    def evaluate(
-        self,
-        block: int,
-        utility: Callable[[NDArray[np.bool_]], NDArray[np.float64]],
-        rng: np.random.Generator,
-        anchor_values: NDArray[np.float64],
-    ) -> dict[str, NDArray[Any]]:
-        """Draw one block; ``members`` (packed bits) and ``values`` [b], and the ``ends`` [2]."""
-        _, record = evaluate_recorded(self.source, block, utility, rng, anchor_values)
-        return {"members": record.members, "values": record.values, "ends": anchor_values[:2]}
 
     def accumulator(self) -> Constraints:
         """Return the constraints, none yet."""
