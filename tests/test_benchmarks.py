@@ -16,13 +16,10 @@ sys.path.append(str(Path(__file__).parent / "benchmarks"))
 
 import peers
 from cases import CASES
-from measure import Case, Command, Script, Timing, measure, run_quietly
-from page import facts, number, render
-from results import Agreement, Result, Target
+from measure import Case, Command, Timing, run_quietly
+from page import number, render, section
+from results import MemoryLimit, Result, Target
 from run import main
-from sides import floor, ours
-
-WITH_VALUES = [case for case in CASES if case.size]
 
 
 @dataclass
@@ -34,6 +31,7 @@ class MadeUpSide:
     value: float = 1.0
     peer: bool = False
     order: list[str] | None = None
+    memory: tuple[float, float] | None = None
 
     @property
     def rounds(self) -> int:
@@ -47,13 +45,14 @@ class MadeUpSide:
         if self.order is not None:
             self.order.append(self.label)
         versions = {"pydvl" if self.peer else "dvl-core": "9.9"}
-        return Timing(next(self._times), {"values": np.array([self.value])}, versions)
+        return Timing(next(self._times), {"values": np.array([self.value])}, versions, self.memory)
 
 
 def made_up_case(
     name: str,
     *sides: MadeUpSide,
     target: Target | None = None,
+    limits: Sequence[MemoryLimit] = (),
 ) -> Case:
     def check(_arrays: object, outputs: Mapping[str, Mapping[str, np.ndarray]]) -> dict[str, float]:
         return {label: float(abs(side["values"][0] - 1.0)) for label, side in outputs.items()}
@@ -64,6 +63,7 @@ def made_up_case(
         what="Adds {n} numbers.",
         sides=sides,
         targets=(target,) if target else (),
+        limits=limits,
         size={"n": 3},
         tiny={"n": 1},
         make=lambda n: {"x": np.ones(n)},
@@ -103,22 +103,7 @@ def test_a_target_bounds_the_median_ratio(target: Target, reached: bool) -> None
     assert result.reached(target) is reached
     assert result.passed is reached
     verdict = "**reached**" if reached else "**missed**"
-    assert verdict in render([result])
-
-
-def test_a_result_survives_its_file(tmp_path: Path) -> None:
-    result = Result(
-        "a",
-        "A",
-        "what",
-        {"dvl": [1.0, 2.0], "floor": [0.5]},
-        targets=[Target("dvl", "floor", at_most=3.0)],
-        reference="the floor",
-        agreements=[Agreement("dvl", 0.0, 1e-9, peer=False)],
-        versions={"dvl and floor": {"numpy": "1.0"}},
-    )
-    result.save(tmp_path / "new")
-    assert Result.load(tmp_path / "new" / "a.json") == result
+    assert verdict in section(result)
 
 
 def test_sides_alternate_to_and_fro_and_each_has_its_rounds(tmp_path: Path) -> None:
@@ -131,7 +116,7 @@ def test_sides_alternate_to_and_fro_and_each_has_its_rounds(tmp_path: Path) -> N
     )
     lines: list[str] = []
     python = Path(sys.executable)
-    result = measure(case, {"ours": python, "peer": python}, tmp_path, lines.append)
+    result = case.measure({"ours": python, "peer": python}, tmp_path, lines.append)
     assert order == ["floor", "dvl", "pyDVL", "dvl", "floor", "floor", "dvl"]
     assert {side: len(seconds) for side, seconds in result.seconds.items()} == {
         "floor": 3,
@@ -154,7 +139,7 @@ def test_a_run_writes_the_page_and_the_raw_seconds(files: dict[str, Path]) -> No
     assert "| dvl | 3 | 0.25 | 0.125 to 0.5 | 1 |" in page
     assert "| pyDVL | 3 | 1,000 | 750 to 3,000 | 6,000 |" in page
     assert "pyDVL / dvl at least 500. Measured: 6,000 (4,000 to 6,000), **reached**." in page
-    assert "| pyDVL | pydvl 9.9 |" in page
+    assert "dvl and floor: dvl-core 9.9; pyDVL: pydvl 9.9.\n" in page
     assert "make bench" in page
     raw = json.loads((files["results"] / "a.json").read_text())
     assert raw["seconds"]["pyDVL"] == [1000.0, 3000.0, 750.0]
@@ -232,18 +217,46 @@ def test_wrong_options_are_refused(arguments: list[str]) -> None:
     assert refused.value.code == 2
 
 
-def test_machines_and_versions_are_told_once_unless_they_differ() -> None:
-    def result(name: str, machine: str) -> Result:
-        versions = {"pyDVL": {"numpy": "1.0", "scipy": "2.0"}}
-        return Result(name, name, "", {"dvl": [1.0]}, versions=versions, machine=machine)
-
-    peer = ("pyDVL", "numpy 1.0, scipy 2.0")
-    assert facts([result("a", "X"), result("b", "X")]) == [("Machine", "X"), peer]
-    assert facts([result("a", "X"), result("b", "Y"), result("c", "X")]) == [
-        ("Machine", "X (a, c)"),
-        peer,
-        ("Machine", "Y (b)"),
+@pytest.mark.parametrize(
+    ("peak", "beyond", "reached"),
+    [(2_000.4, 90.0, True), (2_001.0, 90.0, False), (9.0, 101, False)],
+)
+def test_memory_is_the_most_over_rounds_and_has_limits(
+    files: dict[str, Path], peak: float, beyond: float, reached: bool
+) -> None:
+    limits = [MemoryLimit("dvl", 2_000.5), MemoryLimit("dvl", 100, beyond_inputs=True)]
+    sides = [
+        MadeUpSide("dvl", [1.0, 1.0], memory=(peak, beyond)),
+        MadeUpSide("floor", [1.0], memory=(1_234.5, 7.0)),
     ]
+    assert main([], cases=[made_up_case("a", *sides, limits=limits)], **files) == 1 - reached
+    page = files["page"].read_text()
+    assert "| ratio to dvl | peak MiB | beyond inputs |" in page
+    assert f"| 1 | {number(round(peak))} | {round(beyond)} |\n" in page
+    assert "| 1 | 1,234 | 7 |\n" in page
+    assert page.count("MiB in all. Measured") == 1
+    assert page.count("MiB beyond the inputs. Measured") == 1
+    assert ("**missed**" not in page) is reached
+
+
+def test_sections_of_other_cases_stay_and_those_of_no_case_go() -> None:
+    def result(title: str, seconds: float, machine: str) -> Result:
+        return Result(title, title, "", {"dvl": [seconds]}, machine=machine)
+
+    order = ["a", "b", "c"]
+    first = render([result("b", 1.0, "X"), result("a", 1.0, "X")], order)
+    second = render(
+        [result("b", 2.0, "Y"), result("c", 2.0, "Y")], order, f"{first}\n## d\n\nlast year\n"
+    )
+    assert [line for line in second.splitlines() if line.startswith("## ")] == [
+        "## a",
+        "## b",
+        "## c",
+    ]
+    assert section(result("a", 1.0, "X")) in second
+    assert section(result("b", 2.0, "Y")) in second
+    assert "last year" not in second
+    assert render([], order, second) == second
 
 
 @pytest.mark.parametrize(
@@ -251,47 +264,6 @@ def test_machines_and_versions_are_told_once_unless_they_differ() -> None:
 )
 def test_numbers_have_four_digits(value: float, text: str) -> None:
     assert number(value) == text
-
-
-@pytest.mark.parametrize("case", WITH_VALUES, ids=lambda case: case.name)
-def test_our_side_and_the_floor_compute_the_same(case: Case) -> None:
-    arrays = case.make(**case.tiny)
-    outputs = {}
-    for label, module in (("floor", floor), ("dvl", ours)):
-        side = next(side for side in case.sides if side.label == label)
-        assert isinstance(side, Script)
-        prepared = module.PREPARE[side.work](arrays)
-        outputs[label] = prepared.outputs(prepared.work())
-    differences = case.check(arrays, outputs)
-    assert "dvl" in differences
-    assert max(differences.values()) <= case.tolerance
-    assert np.ptp(outputs["dvl"]["values"]) > 0
-    outputs["dvl"]["values"] = outputs["dvl"]["values"] + 2 * case.tolerance
-    assert case.check(arrays, outputs)["dvl"] > case.tolerance
-
-
-def test_our_book_keeping_does_not_work_less_than_the_others() -> None:
-    case = next(case for case in CASES if case.name == "msr")
-    arrays = {**case.make(**case.tiny), "n_coalitions": np.array(65)}
-    prepared = ours.msr(arrays)
-    assert 65 <= len(prepared.outputs(prepared.work())["coalitions"]) <= 128
-
-
-def test_permutations_are_handed_to_the_others_in_full() -> None:
-    permutations = ours.drawn_permutations(7, 5, seed=3)
-    assert permutations.shape == (5, 7)
-    assert (np.sort(permutations, axis=1) == np.arange(7)).all()
-    assert len(np.unique(permutations, axis=0)) > 1
-
-
-def test_a_script_is_timed_in_a_process_of_its_own(tmp_path: Path) -> None:
-    case = next(case for case in CASES if case.name == "knn")
-    for name in ("inputs.npz", "tiny.npz"):
-        np.savez(tmp_path / name, **case.make(**case.tiny))
-    timing = Script("floor", "floor", "knn", 1).time({"ours": Path(sys.executable)}, tmp_path)
-    assert timing.seconds > 0
-    assert timing.outputs["values"].shape == (case.tiny["n"],)
-    assert {"python", "numpy", "scikit-learn"} <= timing.versions.keys()
 
 
 def test_commands_are_those_of_our_environment_and_their_failure_is_told(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from results import Agreement, Result, Target
+from results import Agreement, MemoryLimit, Result, Target
 
 HERE = Path(__file__).parent
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
@@ -23,11 +23,15 @@ Arrays = Mapping[str, NDArray[Any]]
 
 @dataclass(frozen=True)
 class Timing:
-    """What one process took, what it computed, and with which versions."""
+    """What one process took, what it computed, and with which versions.
+
+    `memory` is the most MiB it held during the work, and how much more that is than before it.
+    """
 
     seconds: float
     outputs: Arrays = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
+    memory: tuple[float, float] | None = None
 
 
 class Side(Protocol):
@@ -44,12 +48,16 @@ class Side(Protocol):
 
 @dataclass(frozen=True)
 class Script:
-    """A side that does ``work`` of a module in `sides`, on arrays; only the work is timed."""
+    """A side that does ``work`` of a module in `sides`, on arrays; only the work is timed.
+
+    `numbers` stand in for those of the arrays that are single numbers.
+    """
 
     label: str
     module: str
     work: str
     rounds: int
+    numbers: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def peer(self) -> bool:
@@ -59,10 +67,11 @@ class Script:
     def time(self, pythons: Mapping[str, Path], folder: Path) -> Timing:
         """Run once, in the environment of the module."""
         python = pythons["peer" if self.peer else "ours"]
-        run_quietly([str(python), "-m", f"sides.{self.module}", self.work, str(folder)])
+        numbers = json.dumps(dict(self.numbers))
+        run_quietly([str(python), "-m", f"sides.{self.module}", self.work, str(folder), numbers])
         summary = json.loads((folder / "outputs.json").read_text())
         with np.load(folder / "outputs.npz", allow_pickle=False) as outputs:
-            return Timing(summary["seconds"], dict(outputs), summary["versions"])
+            return Timing(outputs=dict(outputs), **summary)
 
 
 @dataclass(frozen=True)
@@ -98,6 +107,8 @@ class Case:
         In the order in which they alternate. The side that others are compared with is "dvl".
     targets : sequence of Target
         Ratios to reach.
+    limits : sequence of MemoryLimit
+        Memory to stay within.
     size, tiny : mapping
         Keyword arguments of `make`: for the measurement, and for warming up and tests.
     make : callable
@@ -107,8 +118,10 @@ class Case:
         those of `reference`.
     reference : str
         What the values are compared with, in words.
-    tolerance : float
-        The difference up to which a side agrees.
+    tolerance : float or mapping
+        The difference up to which a side agrees, for all or by label.
+    remark : callable
+        ``remark(outputs by label)`` returns sentences on what the sides say of themselves.
     """
 
     name: str
@@ -116,76 +129,97 @@ class Case:
     what: str
     sides: Sequence[Side]
     targets: Sequence[Target] = ()
+    limits: Sequence[MemoryLimit] = ()
     size: Mapping[str, int] = field(default_factory=dict)
     tiny: Mapping[str, int] = field(default_factory=dict)
     make: Callable[..., Arrays] = dict
     check: Callable[[Arrays, Mapping[str, Arrays]], Mapping[str, float]] = lambda *_: {}
     reference: str = ""
-    tolerance: float = 0.0
+    tolerance: float | Mapping[str, float] = 0.0
+    remark: Callable[[Mapping[str, Arrays]], Sequence[str]] = lambda _: ()
+    missing: ClassVar[None] = None
 
+    @property
+    def has_peers(self) -> bool:
+        """Whether a side needs the peer's environment."""
+        return any(side.peer for side in self.sides)
 
-def measure(
-    case: Case,
-    pythons: Mapping[str, Path],
-    folder: Path,
-    tell: Callable[[str], None],
-    rounds: int | None = None,
-) -> Result:
-    """Run a case.
+    def tolerated(self, label: str) -> float:
+        """Return the difference up to which a side agrees."""
+        return self.tolerance[label] if isinstance(self.tolerance, Mapping) else self.tolerance
 
-    Parameters
-    ----------
-    case : Case
-        What to run.
-    pythons : mapping
-        The Python of "ours", and of "peer"; without the latter, peers are left out.
-    folder : Path
-        Where the arrays travel.
-    tell : callable
-        Gets a line after every timing.
-    rounds : int, optional
-        Rounds of every side, instead of its own number.
+    def measure(
+        self,
+        pythons: Mapping[str, Path],
+        folder: Path,
+        tell: Callable[[str], None],
+        rounds: int | None = None,
+    ) -> Result:
+        """Run all sides in turn.
 
-    Returns
-    -------
-    Result
-        Seconds by round, targets of the sides that ran, agreements and versions.
-    """
-    arrays = case.make(**case.size)
-    np.savez(folder / "inputs.npz", **arrays)
-    np.savez(folder / "tiny.npz", **case.make(**case.tiny))
-    sides = [side for side in case.sides if "peer" in pythons or not side.peer]
-    counts = {side.label: rounds or side.rounds for side in sides}
-    seconds: dict[str, list[float]] = {side.label: [] for side in sides}
-    outputs: dict[str, Arrays] = {}
-    versions: dict[str, dict[str, str]] = {}
-    for number in range(max(counts.values())):
-        # To and fro, so that a machine that gets slower or faster favours no side.
-        for side in sides if number % 2 == 0 else reversed(sides):
-            if number >= counts[side.label]:
-                continue
-            timing = side.time(pythons, folder)
-            seconds[side.label].append(timing.seconds)
-            outputs[side.label] = timing.outputs
-            versions.setdefault("pyDVL" if side.peer else "dvl and floor", {}).update(
-                timing.versions
-            )
-            tell(f"{case.name}, round {number + 1}: {side.label} {timing.seconds:.4g} s")
-    peers = {side.label for side in sides if side.peer}
-    differences = case.check(arrays, outputs)
-    return Result(
-        name=case.name,
-        title=case.title,
-        what=case.what.format(**case.size),
-        seconds=seconds,
-        targets=[t for t in case.targets if {t.numerator, t.denominator} <= seconds.keys()],
-        reference=case.reference,
-        agreements=[
-            Agreement(label, difference, case.tolerance, label in peers)
-            for label, difference in differences.items()
-        ],
-        versions=versions,
-    )
+        Parameters
+        ----------
+        pythons : mapping
+            The Python of "ours", and of "peer"; without the latter, peers are left out.
+        folder : Path
+            Where the arrays travel.
+        tell : callable
+            Gets a line after every timing.
+        rounds : int, optional
+            Rounds of every side, instead of its own number.
+
+        Returns
+        -------
+        Result
+            Seconds by round, targets of the sides that ran, agreements and versions.
+        """
+        arrays = self.make(**self.size)
+        np.savez(folder / "inputs.npz", **arrays)
+        np.savez(folder / "tiny.npz", **self.make(**self.tiny))
+        sides = [side for side in self.sides if "peer" in pythons or not side.peer]
+        counts = {side.label: rounds or side.rounds for side in sides}
+        timings: dict[str, list[Timing]] = {side.label: [] for side in sides}
+        for number in range(max(counts.values())):
+            # To and fro, so that a machine that gets slower or faster favours no side.
+            for side in sides if number % 2 == 0 else reversed(sides):
+                if number >= counts[side.label]:
+                    continue
+                timing = side.time(pythons, folder)
+                timings[side.label].append(timing)
+                tell(f"{self.name}, round {number + 1}: {side.label} {timing.seconds:.4g} s")
+        return self._result(arrays, sides, timings)
+
+    def _result(
+        self, arrays: Arrays, sides: Sequence[Side], timings: Mapping[str, Sequence[Timing]]
+    ) -> Result:
+        """Return what follows from the timings of some sides."""
+        peers = {side.label for side in sides if side.peer}
+        outputs = {label: runs[-1].outputs for label, runs in timings.items()}
+        versions: dict[str, dict[str, str]] = {}
+        for label, runs in timings.items():
+            name = "pyDVL" if label in peers else "dvl and floor"
+            versions.setdefault(name, {}).update(runs[-1].versions)
+        memory = {}
+        for label, runs in timings.items():
+            held = [timing.memory for timing in runs if timing.memory is not None]
+            if held:
+                memory[label] = [float(most) for most in np.max(held, axis=0)]
+        return Result(
+            name=self.name,
+            title=self.title,
+            what=self.what.format(**self.size),
+            seconds={label: [run.seconds for run in runs] for label, runs in timings.items()},
+            targets=[t for t in self.targets if {t.numerator, t.denominator} <= timings.keys()],
+            reference=self.reference,
+            agreements=[
+                Agreement(label, difference, self.tolerated(label), label in peers)
+                for label, difference in self.check(arrays, outputs).items()
+            ],
+            memory=memory,
+            limits=[limit for limit in self.limits if limit.side in memory],
+            remarks=list(self.remark(outputs)),
+            versions=versions,
+        )
 
 
 def run_quietly(command: Sequence[str]) -> None:

@@ -7,11 +7,40 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from results import Result, Spread
+from scored import ScoreResult
 
 
-def render(results: Sequence[Result]) -> str:
-    """Return the page, in Markdown, on some results in this order."""
-    environment = Environment(
+def render(results: Sequence[Result | ScoreResult], order: Sequence[str], page: str = "") -> str:
+    """Return the page, in Markdown.
+
+    Parameters
+    ----------
+    results : sequence
+        What was measured now.
+    order : sequence of str
+        Titles of all cases, in the order of the page.
+    page : str
+        The page as it was: its sections on other cases stay.
+    """
+    sections = {**sections_of(page), **{result.title: section(result) for result in results}}
+    intro = environment().get_template("page.md.j2").render()
+    return "\n".join([intro, *(sections[title] for title in order if title in sections)])
+
+
+def section(result: Result | ScoreResult) -> str:
+    """Return the section on one result, from its heading to its last line."""
+    return environment().get_template(result.template).render(result=result, spread=Spread.of)
+
+
+def sections_of(page: str) -> dict[str, str]:
+    """Return the sections of a page by title."""
+    parts = page.split("\n## ")[1:]
+    return {part.splitlines()[0]: f"## {part.rstrip()}\n" for part in parts}
+
+
+def environment() -> Environment:
+    """Return what the templates are made with."""
+    templates = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -19,9 +48,9 @@ def render(results: Sequence[Result]) -> str:
         keep_trailing_newline=True,
         autoescape=False,  # Markdown, and all text in it is ours
     )
-    environment.filters["number"] = number
-    template = environment.get_template("page.md.j2")
-    return template.render(results=results, facts=facts(results), spread=Spread.of)
+    templates.filters["number"] = number
+    templates.filters["packages"] = packages
+    return templates
 
 
 def number(value: float) -> str:
@@ -29,21 +58,10 @@ def number(value: float) -> str:
     return f"{value:,.0f}" if abs(value) >= 1_000 else f"{value:.4g}"
 
 
-def facts(results: Sequence[Result]) -> list[tuple[str, str]]:
-    """Return on what the results were measured: headings and texts, each once.
-
-    Results of different runs may come from different machines and versions; then the names of
-    the cases stand behind the text.
-    """
-    cases: dict[tuple[str, str], list[str]] = {}
-    for result in results:
-        cases.setdefault(("Machine", result.machine), []).append(result.name)
-        for side, versions in result.versions.items():
-            if versions:
-                text = ", ".join(f"{package} {version}" for package, version in versions.items())
-                cases.setdefault((side, text), []).append(result.name)
-    headings = [heading for heading, _ in cases]
-    return [
-        (heading, text if headings.count(heading) == 1 else f"{text} ({', '.join(names)})")
-        for (heading, text), names in cases.items()
-    ]
+def packages(result: Result | ScoreResult) -> str:
+    """Return the versions that each side had."""
+    return "; ".join(
+        f"{side}: " + ", ".join(f"{package} {version}" for package, version in versions.items())
+        for side, versions in result.versions.items()
+        if versions
+    )

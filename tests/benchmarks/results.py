@@ -1,4 +1,4 @@
-"""What was measured, what follows from it, and how it is kept as JSON."""
+"""What was timed, what follows from it, and how it is kept as JSON."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
@@ -42,6 +42,26 @@ class Target:
 
 
 @dataclass(frozen=True)
+class MemoryLimit:
+    """A bound on the memory of a side, in MiB.
+
+    Parameters
+    ----------
+    side : str
+        Whose memory.
+    at_most : float
+        The bound.
+    beyond_inputs : bool
+        Whether the bound is on what the work adds to the memory before it started, or on all
+        memory of the process.
+    """
+
+    side: str
+    at_most: float
+    beyond_inputs: bool = False
+
+
+@dataclass(frozen=True)
 class Agreement:
     """How far the values of a side are from the reference of its case."""
 
@@ -68,7 +88,13 @@ def machine() -> str:
 
 @dataclass(frozen=True)
 class Result:
-    """What a case took, ready for JSON: `seconds` holds one number a round, by side."""
+    """What a case took, ready for JSON.
+
+    `seconds` holds one number a round, by side; `memory` the most MiB that the process held, and
+    that it held beyond what it did before the work, over the rounds. `remarks` are sentences.
+    """
+
+    template: ClassVar[str] = "timings.md.j2"
 
     name: str
     title: str
@@ -77,6 +103,9 @@ class Result:
     targets: Sequence[Target] = ()
     reference: str = ""
     agreements: Sequence[Agreement] = ()
+    memory: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    limits: Sequence[MemoryLimit] = ()
+    remarks: Sequence[str] = ()
     versions: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     machine: str = field(default_factory=machine)
 
@@ -92,21 +121,24 @@ class Result:
         """Whether the median ratio is within the bounds of a target."""
         return target.reached(self.ratio(target.numerator, target.denominator).median)
 
+    def used(self, limit: MemoryLimit) -> float:
+        """Return the MiB that a limit bounds."""
+        peak, beyond = self.memory[limit.side]
+        return beyond if limit.beyond_inputs else peak
+
+    def kept(self, limit: MemoryLimit) -> bool:
+        """Whether a side stayed within a limit."""
+        return self.used(limit) <= limit.at_most
+
     @property
     def passed(self) -> bool:
-        """Whether all targets are reached, and our own sides agree; peers may be wrong."""
+        """Whether all targets and limits hold, and our own sides agree; peers may be wrong."""
         agree = all(agreement.holds or agreement.peer for agreement in self.agreements)
-        return agree and all(map(self.reached, self.targets))
+        return agree and all(map(self.reached, self.targets)) and all(map(self.kept, self.limits))
 
-    def save(self, folder: Path) -> None:
-        """Write ``NAME.json`` into a folder, which is made if need be."""
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / f"{self.name}.json").write_text(json.dumps(asdict(self), indent=2) + "\n")
 
-    @classmethod
-    def load(cls, path: Path) -> Result:
-        """Read what `save` wrote."""
-        entries = json.loads(path.read_text())
-        entries["targets"] = [Target(**entry) for entry in entries["targets"]]
-        entries["agreements"] = [Agreement(**entry) for entry in entries["agreements"]]
-        return cls(**entries)
+def save(result: Any, folder: Path) -> None:
+    """Write all fields of a result into ``NAME.json`` of a folder, which is made if need be."""
+    folder.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(asdict(result), indent=2)
+    (folder / f"{result.name}.json").write_text(f"{text}\n")

@@ -10,12 +10,13 @@ from pathlib import Path
 
 import peers
 from cases import CASES
-from measure import Case, measure
+from measure import Case
 from page import number, render
-from results import Result, Spread, Target
+from results import Result, Spread, Target, save
 from rich import box
 from rich.console import Console
 from rich.table import Table
+from scored import ScoreCase, ScoreResult
 
 PAGE = peers.ROOT / "docs" / "benchmarks.md"
 RESULTS = peers.ENVIRONMENTS / "results"
@@ -24,7 +25,7 @@ RESULTS = peers.ENVIRONMENTS / "results"
 def main(
     arguments: Sequence[str] | None = None,
     *,
-    cases: Sequence[Case] = CASES,
+    cases: Sequence[Case | ScoreCase] = CASES,
     page: Path = PAGE,
     results: Path = RESULTS,
 ) -> int:
@@ -34,15 +35,16 @@ def main(
     ----------
     arguments : sequence of str, optional
         The command line, that of the process by default.
-    cases : sequence of Case, optional
+    cases : sequence of Case or ScoreCase, optional
         The benchmarks, in the order of the page.
     page, results : Path, optional
-        The page to write, and the folder of the measurements.
+        The page to write into, and the folder of the raw measurements.
 
     Returns
     -------
     int
-        1 if a target was missed or one of our sides is wrong, else 0.
+        1 if a target was missed, one of our sides is wrong or a score is below a published one,
+        else 0.
     """
     options = parse(arguments, [case.name for case in cases])
     if options.list:
@@ -52,19 +54,27 @@ def main(
     console = Console(stderr=True, log_path=False)
     chosen = [case for case in cases if not options.only or case.name in options.only]
     pythons = {"ours": Path(sys.executable)}
-    if options.peers and any(side.peer for case in chosen for side in case.sides):
+    if options.peers and any(case.has_peers for case in chosen):
         pythons["peer"] = peers.pydvl_python()
-    measured = []
+    measured: list[Result | ScoreResult] = []
     for case in chosen:
+        if case.missing:
+            console.log(f"{case.name} is left out: {case.missing}")
+            continue
         with tempfile.TemporaryDirectory() as folder:
-            result = measure(case, pythons, Path(folder), console.log, options.rounds)
+            result = case.measure(pythons, Path(folder), console.log, options.rounds)
         measured.append(result)
         if options.peers:
-            result.save(results)
-    show(measured, console)
+            save(result, results)
+    timed = [result for result in measured if isinstance(result, Result)]
+    if timed:
+        show(timed, console)
+    for result in measured:
+        for figure in result.below if isinstance(result, ScoreResult) else ():
+            console.print(f"{result.name}: BELOW the published figure: {figure}")
     if options.peers:
-        files = [results / f"{case.name}.json" for case in cases]
-        page.write_text(render([Result.load(file) for file in files if file.exists()]))
+        before = page.read_text() if page.exists() else ""
+        page.write_text(render(measured, [case.title for case in cases], before))
     else:
         console.print("The page is left as it is: without peers it would say less.")
     return 0 if all(result.passed for result in measured) else 1
@@ -76,7 +86,9 @@ def parse(arguments: Sequence[str] | None, names: Sequence[str]) -> argparse.Nam
     parser.add_argument(
         "--only", metavar="CASE", action="append", choices=names, help="one case; repeatable"
     )
-    parser.add_argument("--rounds", type=positive, help="rounds of every side, not its own number")
+    parser.add_argument(
+        "--rounds", type=positive, help="rounds of every side, not its own number; seeds"
+    )
     parser.add_argument("--list", action="store_true", help="list the cases, run nothing")
     parser.add_argument(
         "--no-peers",
@@ -102,9 +114,27 @@ def outcome(result: Result, target: Target) -> str:
     return f"{word}: {ratio} x {target.denominator}"
 
 
+def held(result: Result, side: str) -> str:
+    """Return the most MiB of a side, with whether its limits are kept."""
+    if side not in result.memory:
+        return ""
+    limits = [limit for limit in result.limits if limit.side == side]
+    broken = any(not result.kept(limit) for limit in limits)
+    return number(round(result.memory[side][0])) + (" MISSED" if broken else "")
+
+
 def show(results: Sequence[Result], console: Console) -> None:
     """Print the measurements, and whether the targets are reached."""
-    columns = ("case", "side", "rounds", "median s", "least to most", "ratio to dvl", "target")
+    columns = (
+        "case",
+        "side",
+        "rounds",
+        "median s",
+        "least to most",
+        "ratio to dvl",
+        "MiB",
+        "target",
+    )
     table = Table(*columns, box=box.SIMPLE_HEAD)
     for result in results:
         for side, seconds in result.seconds.items():
@@ -117,6 +147,7 @@ def show(results: Sequence[Result], console: Console) -> None:
                 number(time.median),
                 f"{number(time.least)} to {number(time.largest)}",
                 ratio,
+                held(result, side),
                 "\n".join(outcome(result, t) for t in result.targets if t.numerator == side),
             )
     console.print(table)

@@ -38,6 +38,19 @@ def msr(arrays: Arrays) -> Prepared:
     return Prepared(work, outputs)
 
 
+def knn_points(n: int, n_test: int, seed: int) -> dict[str, NDArray[Any]]:
+    """Return Gaussian features and five classes, by the largest of five linear functions."""
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(n + n_test, 32))
+    y = np.argmax(x @ rng.normal(size=(32, 5)), axis=1)
+    return {"x_train": x[:n], "y_train": y[:n], "x_test": x[n:], "y_test": y[n:]}
+
+
+def with_points(arrays: Arrays) -> Arrays:
+    """Return the arrays with the points that their numbers stand for."""
+    return {**arrays, **knn_points(*(int(arrays[name]) for name in ("n", "n_test", "seed")))}
+
+
 def knn(arrays: Arrays) -> Prepared:
     """Sort the training points by distance to each test point, then Jia's recursion."""
     x, y, k_neighbours = arrays["x_train"], arrays["y_train"], int(arrays["k_neighbours"])
@@ -56,6 +69,11 @@ def knn(arrays: Arrays) -> Prepared:
         return total / len(arrays["x_test"])
 
     return Prepared(work, _as_values)
+
+
+def knn_large(arrays: Arrays) -> Prepared:
+    """Do the same with points made here."""
+    return knn(with_points(arrays))
 
 
 def permutation_shapley(arrays: Arrays, random_state: int | None = None) -> Prepared:
@@ -111,18 +129,38 @@ def oob(arrays: Arrays) -> Prepared:
     return Prepared(work, _as_values)
 
 
+def oob_large(arrays: Arrays) -> Prepared:
+    """Do the same with rows made here."""
+    return oob(with_rows(arrays))
+
+
+def with_rows(arrays: Arrays) -> Arrays:
+    """Return the arrays with rows of two classes, 10 % of the labels flipped."""
+    rng = np.random.default_rng(int(arrays["seed"]))
+    x = rng.normal(size=(int(arrays["n"]), 20))
+    y = x[:, 0] * x[:, 1] + x[:, 2] + x[:, 3] > 0
+    return {**arrays, "x": x, "y": np.where(rng.random(len(x)) < 0.1, ~y, y).astype(int)}
+
+
 def fitted_forest(arrays: Arrays) -> RandomForestClassifier:
-    """Return the forest that every side values with; fitting it is not timed."""
-    forest = RandomForestClassifier(int(arrays["n_trees"]), random_state=int(arrays["seed"]))
+    """Return the forest that every side values with; fitting it is not measured."""
+    forest = RandomForestClassifier(
+        int(arrays["n_trees"]),
+        max_samples=int(arrays["max_samples"]) if "max_samples" in arrays else None,
+        n_jobs=-1,
+        random_state=int(arrays["seed"]),
+    )
     return forest.fit(arrays["x"], arrays["y"])
 
 
 PREPARE = {
     "msr": msr,
     "knn": knn,
+    "knn-large": knn_large,
     "permutation-shapley": permutation_shapley,
     "permutation-shapley-seeded": permutation_shapley_seeded,
     "oob": oob,
+    "oob-large": oob_large,
 }
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from dvl_knn import KNNShapleyValuation
 from dvl_oob import DataOOBValuation
 from dvl_shapley import DataShapleyValuation, PermutationSampler
 from sides.common import Arrays, Prepared, run_side, values_only
-from sides.floor import fitted_forest
+from sides.floor import fitted_forest, with_points, with_rows
 
 COALITIONS_A_BLOCK = 64
 
@@ -49,14 +49,28 @@ def msr(arrays: Arrays) -> Prepared:
 
 def knn(arrays: Arrays) -> Prepared:
     """Value by KNN-Shapley."""
+    return _knn(arrays)
+
+
+def knn_large(arrays: Arrays) -> Prepared:
+    """Do the same with points made here, within a tolerance."""
+    return _knn(with_points(arrays), tolerance=float(arrays["tolerance"]))
+
+
+def _knn(arrays: Arrays, **options: Any) -> Prepared:
     train = Dataset(arrays["x_train"], arrays["y_train"])
     test = Dataset(arrays["x_test"], arrays["y_test"])
+    k_neighbours = int(arrays["k_neighbours"])
 
     def work() -> Any:
-        k_neighbours = int(arrays["k_neighbours"])
-        return KNNShapleyValuation(k_neighbours, test, backend=SerialBackend()).fit(train).result
+        valuation = KNNShapleyValuation(k_neighbours, test, backend=SerialBackend(), **options)
+        return valuation.fit(train).result
 
-    return Prepared(work, values_only)
+    def outputs(result: Any) -> dict[str, NDArray[Any]]:
+        bound = np.array(result.extras.get("error_bound", 0.0))
+        return {**values_only(result), "error_bound": bound}
+
+    return Prepared(work, outputs)
 
 
 def permutation_shapley(arrays: Arrays) -> Prepared:
@@ -118,7 +132,19 @@ def oob(arrays: Arrays) -> Prepared:
     return Prepared(work, values_only)
 
 
-PREPARE = {"msr": msr, "knn": knn, "permutation-shapley": permutation_shapley, "oob": oob}
+def oob_large(arrays: Arrays) -> Prepared:
+    """Do the same with rows made here."""
+    return oob(with_rows(arrays))
+
+
+PREPARE = {
+    "msr": msr,
+    "knn": knn,
+    "knn-large": knn_large,
+    "permutation-shapley": permutation_shapley,
+    "oob": oob,
+    "oob-large": oob_large,
+}
 
 if __name__ == "__main__":
     run_side(PREPARE, ["dvl-core", "numpy", "scipy", "scikit-learn"])
