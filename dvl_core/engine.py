@@ -23,6 +23,7 @@ from dvl_core import hooks
 from dvl_core.backends import default_backend
 from dvl_core.checkpoint import load_checkpoint, save_checkpoint
 from dvl_core.errors import DvlWarning, RunInterrupted
+from dvl_core.interrupts import uninterrupted
 from dvl_core.ledger import fingerprint_if_known
 from dvl_core.progress import ProgressDisplay, ProgressReport
 from dvl_core.protocols import Seedable
@@ -191,12 +192,15 @@ class _Loop:
         state = self.state
         if state.anchor_values is None:
             anchors = self.context.design.anchors()
-            state.anchor_values = np.zeros(0)
-            if len(anchors):
+            if len(anchors) == 0:
+                state.anchor_values = np.zeros(0)
+            else:
                 block = next(iter(self.backend.map(evaluate_anchors, self.context, [anchors])))
-                state.count(block)
-                self._record(block)
-                state.anchor_values = block.sample["anchors"]
+                with uninterrupted():
+                    state.count(block)
+                    self._record(block)
+                    state.anchor_values = block.sample["anchors"]
+        assert state.anchor_values is not None
         self.context = replace(self.context, anchor_values=state.anchor_values)
 
     def _fold_blocks(self, display: ProgressDisplay) -> None:
@@ -226,9 +230,11 @@ class _Loop:
         """
         state = self.state
         for block in blocks:
-            self._record(block)
-            state.fold(block)
-            over = state.is_over()
+            # A block that is half folded would be folded again when the run goes on.
+            with uninterrupted():
+                self._record(block)
+                state.fold(block)
+                over = state.is_over()
             self._report(display, over)
             if over:
                 return True

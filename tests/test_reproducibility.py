@@ -24,6 +24,7 @@ from dvl_core.errors import CheckpointError, RunInterrupted, UtilityError
 from dvl_core.games import FunctionGame
 from dvl_core.protocols import Backend
 from dvl_core.result import ValuationResult
+from dvl_core.run_state import RunState
 from dvl_core.samplers import UniformSampler
 from dvl_core.scorers import SupervisedScorer
 from dvl_core.stopping import MaxEvaluations, MaxUpdates, MinUpdates, RankCorrelation
@@ -203,6 +204,43 @@ def test_an_error_keeps_the_blocks_before_it(tmp_path: Path) -> None:
         broken.fit()
     resumed = game_valuation(checkpoint=path).fit().result
     assert same_bits(game_valuation().fit().result, resumed)
+
+
+@pytest.mark.parametrize("sampler", [PermutationSampler(), None], ids=["permutation", "default"])
+@pytest.mark.parametrize("moment", ["anchors", "block", "fold"])
+def test_ctrl_c_at_any_moment_leaves_a_state_that_goes_on(
+    sampler: object, moment: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stopping = MaxEvaluations(600)
+    options = {"sampler": sampler, "stopping": stopping, "backend": SerialBackend()}
+    straight = game_valuation(**options).fit().result
+    calls = {"utility": 0}
+
+    def interrupted(coalitions: np.ndarray) -> np.ndarray:
+        calls["utility"] += 1
+        if calls["utility"] == {"anchors": 1, "block": 4}.get(moment):
+            os.kill(os.getpid(), signal.SIGINT)
+        return quadratic(coalitions)
+
+    def half_folded(self: RunState, block: tasks.Block) -> None:
+        self.count(block)
+        if block.number == 3:
+            os.kill(os.getpid(), signal.SIGINT)
+        self.accumulator.fold(block.sample)
+        self.next_block = block.number + 1
+
+    path = tmp_path / "run.npz"
+    game = FunctionGame(12, interrupted, fingerprint="quadratic")
+    with monkeypatch.context() as patched:
+        if moment == "fold":
+            patched.setattr(RunState, "fold", half_folded)
+        with pytest.raises(RunInterrupted):
+            DataShapleyValuation(
+                game, sampler, stopping, seed=5, backend=SerialBackend(), checkpoint=path
+            ).fit()
+    game = FunctionGame(12, quadratic, fingerprint="quadratic")
+    resumed = DataShapleyValuation(game, sampler, stopping, seed=5, checkpoint=path).fit().result
+    assert same_bits(resumed, straight)
 
 
 def test_ctrl_c_keeps_the_partial_result(tmp_path: Path) -> None:

@@ -114,7 +114,8 @@ def test_entry_points_name_known_groups_and_load(folder: Path) -> None:
     declared = {(g, n): target for g, items in groups.items() for n, target in items.items()}
     assert {key: entry.value for key, entry in found.items()} == declared
     for entry in found.values():
-        assert callable(entry.load())
+        # Hooks are modules, all else is called.
+        assert callable(entry.load()) or entry.group == "dvl.hooks"
 
 
 def test_every_component_of_the_workspace_is_ok() -> None:

@@ -25,6 +25,7 @@ __all__ = [
 ]
 
 FOLDS = 4
+FEW_BLOCKS = 8
 
 
 def balanced_sizes(law: FloatArray) -> FloatArray:
@@ -105,14 +106,17 @@ class AdjustedMeans:
 
     @property
     def least_units(self) -> int:
-        """A block for every fold."""
-        return FOLDS * UNITS_A_BLOCK
+        """A block, in as many parts as there are folds."""
+        return UNITS_A_BLOCK
 
     def estimate(self, sample: KeptSample) -> Estimate:
         """Return values, and standard errors from the spread of the means of blocks."""
         n = len(self.law)
-        # The sizes of a block are drawn together.
-        blocks = np.arange(sample.values.size) // (UNITS_A_BLOCK * sample.values.shape[1])
+        # The sizes of a block are drawn together. Of few blocks, parts are taken for observations:
+        # their means differ by more than they would if they were independent.
+        few = len(sample) < FEW_BLOCKS * UNITS_A_BLOCK
+        units = UNITS_A_BLOCK // FOLDS if few else UNITS_A_BLOCK
+        blocks = np.arange(sample.values.size) // (units * sample.values.shape[1])
         coalitions, values = sample.coalitions.reshape(-1, n), sample.values.ravel()
         return adjusted_estimate(
             self.law, self.drawn, self.proxy, coalitions, values, blocks, sample.ends

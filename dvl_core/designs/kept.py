@@ -153,8 +153,9 @@ class _Kept:
     def __init__(self, n_players: int, estimator: KeptEstimator) -> None:
         self.n_players = n_players
         self.estimator = estimator
-        self.members: list[AnyArray] = []
-        self.values: list[FloatArray] = []
+        per_unit = 2 if estimator.paired else 1
+        self.members: list[AnyArray] = [np.zeros((0, per_unit, -(-n_players // 8)), dtype=np.uint8)]
+        self.values: list[FloatArray] = [np.zeros((0, per_unit))]
         self.ends = np.full(2, np.nan)
         self.count = 0
         self.estimated_at = 0
@@ -211,14 +212,10 @@ class _Kept:
         self.estimated_at = count
 
     def _joined_members(self) -> AnyArray:
-        if not self.members:
-            return np.zeros((0, 1, -(-self.n_players // 8)), dtype=np.uint8)
         self.members = [np.concatenate(self.members)]
         return self.members[0]
 
     def _joined_values(self) -> FloatArray:
-        if not self.values:
-            return np.zeros((0, 1))
         self.values = [np.concatenate(self.values)]
         return self.values[0]
 

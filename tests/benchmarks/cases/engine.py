@@ -35,7 +35,8 @@ CASE = Case(
         "Shapley values of {n} rows of scikit-learn's breast cancer data (30 features, "
         "standardised, the other rows are the test set), {n_permutations} permutations, accuracy "
         "of `LogisticRegression()`: one fit per proper prefix of a permutation and one on all "
-        "rows. dvl: `DataShapleyValuation` with `PermutationSampler` and `ModelUtility`, serial. "
+        "rows. dvl: `DataShapleyValuation` with `PermutationSampler` and `ModelUtility`, serial, "
+        "without dvl-batched, so that it fits as often as the others; batched: with it. "
         "Floor: a loop of clone, fit and score over the same coalitions, no statistics; seeded: "
         "with a `random_state`, which dvl sets in every model so that runs can be repeated, and "
         "from which scikit-learn makes a generator in every fit, needed or not. pyDVL: "
@@ -46,12 +47,14 @@ CASE = Case(
         # Many short rounds: in a long one a machine drifts by more than the per cent looked for.
         Script("floor", "floor", "permutation-shapley", 15),
         Script("dvl", "ours", "permutation-shapley", 15),
+        Script("dvl, batched", "ours", "permutation-shapley-batched", 15),
         Script("floor, seeded", "floor", "permutation-shapley-seeded", 15),
         Script("pyDVL", "peer", "permutation-shapley", 5),
     ),
     targets=(
         Target("dvl", "floor", at_most=1.05),
         Target("dvl", "floor, seeded", at_most=1.05),
+        Target("floor", "dvl, batched", at_least=15),
     ),
     size={"n": 150, "n_permutations": 4},
     tiny={"n": 12, "n_permutations": 6},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import numpy as np
@@ -74,6 +75,13 @@ def _knn(arrays: Arrays, **options: Any) -> Prepared:
 
 
 def permutation_shapley(arrays: Arrays) -> Prepared:
+    """Value by permutations, one fit at a time: what the engine adds is what is asked for."""
+    # Before the first run, and for good: a process does one thing only.
+    os.environ["DVL_DISABLE_PLUGINS"] = "dvl-batched"
+    return permutation_shapley_batched(arrays)
+
+
+def permutation_shapley_batched(arrays: Arrays) -> Prepared:
     """Value by permutations; the seed is the one that the given permutations belong to."""
     train = Dataset(arrays["x_train"], arrays["y_train"])
     test = Dataset(arrays["x_test"], arrays["y_test"])
@@ -142,6 +150,7 @@ PREPARE = {
     "knn": knn,
     "knn-large": knn_large,
     "permutation-shapley": permutation_shapley,
+    "permutation-shapley-batched": permutation_shapley_batched,
     "oob": oob,
     "oob-large": oob_large,
 }

@@ -101,7 +101,7 @@ class _PairedLeastSquares:
 
     @property
     def least_units(self) -> int:
-        """Two pairs more than there are coefficients, or a few blocks of weighted means."""
+        """Two pairs more than there are coefficients, or what weighted means need."""
         return min(self.n_coefficients + 2, self._means.least_units)
 
     @property
