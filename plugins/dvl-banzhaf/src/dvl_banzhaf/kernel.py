@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 __all__ = ["KernelBanzhafSampler"]
 
+LEAST_PAIRS = 1.25
+"""A coefficient: with fewer, the squared errors of adjusted means are smaller."""
+
 
 @dataclass(frozen=True)
 class KernelBanzhafSampler:
@@ -35,10 +38,11 @@ class KernelBanzhafSampler:
     Banzhaf values are the coefficients of the additive game that is nearest to the utility, all
     coalitions weighing alike (Hammer & Holzman 1992). A smooth function of the size is fitted
     beside it and its own value added back. Consistent; on data games its errors are a fraction of
-    those of maximum sample reuse with as many evaluations. An estimate costs O(n^2) a pair; for
-    more than 2,000 players it is that of `AdjustedSampler`, as it is, from the same pairs, while
-    there are fewer pairs than players. The counts of the result are the degrees of freedom: pairs
-    beyond those that the players take.
+    those of maximum sample reuse with as many evaluations. While there are hardly more pairs than
+    players, whom least squares would fit too closely, adjusted means are made of the same pairs,
+    see `AdjustedSampler`; for more than 2,000 players, where an estimate at O(n^2) a pair is dear,
+    this is that sampler. The counts of the result are degrees of freedom: pairs beyond those that
+    the players take; of means, blocks.
 
     References
     ----------
@@ -92,8 +96,8 @@ class _PairedRegression:
 
     @property
     def least_units(self) -> int:
-        """Two pairs more than there are coefficients, or what weighted means need."""
-        return min(self.n_coefficients + 2, self._means.least_units)
+        """What adjusted means need."""
+        return self._means.least_units
 
     @property
     def growth(self) -> float:
@@ -107,14 +111,14 @@ class _PairedRegression:
 
     @property
     def _means(self) -> AdjustedMeans:
-        """What is made of fewer pairs than there are coefficients."""
-        return AdjustedMeans(BanzhafSemivalue().size_law(self.n_players), self.size_law, "size")
+        """What is made of few pairs."""
+        return AdjustedMeans(BanzhafSemivalue().size_law(self.n_players), self.size_law, "linear")
 
     def estimate(self, sample: KeptSample) -> Estimate:
         """Return the coefficients, and standard errors from the residuals of the pairs (HC3)."""
         n = self.n_players
         freedom = len(sample) - self.n_coefficients
-        if freedom < 2:
+        if len(sample) < LEAST_PAIRS * self.n_coefficients:
             return self._means.estimate(sample)
         first = sample.coalitions[:, 0]
         sizes = first.sum(axis=1)

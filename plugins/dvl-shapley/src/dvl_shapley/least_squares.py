@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 
 __all__ = ["LeastSquaresSampler"]
 
+LEAST_PAIRS = 4
+"""A coefficient: with fewer, the squared errors of adjusted means are smaller."""
+
 
 @dataclass(frozen=True)
 class LeastSquaresSampler:
@@ -38,9 +41,10 @@ class LeastSquaresSampler:
     Sizes are drawn in proportion to 1 / sqrt(s (n - s)), each coalition with its complement, and a
     smooth function of the size is fitted beside the additive game, because it explains most of what
     utilities of models vary by. Consistent; of all samplers here the one with the smallest errors
-    on data games. An estimate costs O(n^2) a pair; for more than 2,000 players it is that of
-    `AdjustedSampler`, as it is, from the same pairs, while there are fewer pairs than players. The
-    counts of the result are the degrees of freedom: pairs beyond those that the players take.
+    on data games. While there are fewer than about 4 pairs a player, whom least squares would fit
+    too closely, adjusted means are made of the same pairs, see `AdjustedSampler`; for more than
+    2,000 players, where an estimate at O(n^2) a pair is dear, this is that sampler. The counts of
+    the result are degrees of freedom: pairs beyond those that the players take; of means, blocks.
 
     References
     ----------
@@ -101,8 +105,8 @@ class _PairedLeastSquares:
 
     @property
     def least_units(self) -> int:
-        """Two pairs more than there are coefficients, or what weighted means need."""
-        return min(self.n_coefficients + 2, self._means.least_units)
+        """What adjusted means need."""
+        return self._means.least_units
 
     @property
     def growth(self) -> float:
@@ -116,14 +120,14 @@ class _PairedLeastSquares:
 
     @property
     def _means(self) -> AdjustedMeans:
-        """What is made of fewer pairs than there are coefficients."""
-        return AdjustedMeans(ShapleySemivalue().size_law(self.n_players), self.size_law, "size")
+        """What is made of few pairs."""
+        return AdjustedMeans(ShapleySemivalue().size_law(self.n_players), self.size_law, "linear")
 
     def estimate(self, sample: KeptSample) -> Estimate:
         """Return the coefficients, and standard errors from the residuals of the pairs (HC3)."""
         n = self.n_players
         freedom = len(sample) - self.n_coefficients
-        if freedom < 2:
+        if len(sample) < LEAST_PAIRS * self.n_coefficients:
             return self._means.estimate(sample)
         first = sample.coalitions[:, 0]
         sizes = first.sum(axis=1)
