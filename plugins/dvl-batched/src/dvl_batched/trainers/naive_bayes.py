@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -105,7 +106,7 @@ class GaussianNBTrainer:
         return products - 0.5 * (means**2 * precisions).sum(axis=2)[:, :, None]
 
 
-class _DiscreteTrainer:
+class _DiscreteTrainer(ABC):
     """What the two models of counts share: priors, and scores that are linear in the features."""
 
     outputs = frozenset({"labels", "probabilities", "ranking"})
@@ -129,13 +130,13 @@ class _DiscreteTrainer:
         self.sums = ClassSums(problem, x)
         self.floats = problem.n_classes * (6 * x.shape[1] + 3 * len(self.x_test))
 
+    @abstractmethod
     def _features(self, model: Any, problem: Problem) -> tuple[FloatArray, FloatArray]:
         """Return the features that are counted, of training and test data."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _log_odds(self, sums: FloatArray, counts: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Return factors of the features [b, k, d] and constants [b, k]."""
-        raise NotImplementedError
 
     def regular(self, members: FloatArray, output: Output) -> BoolArray:
         """Return which coalitions [b] have all classes; for labels, a row is enough."""

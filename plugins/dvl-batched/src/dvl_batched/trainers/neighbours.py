@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -23,7 +24,7 @@ MOST_DISTANCES = 1 << 23
 VOTE_ROUNDING = 1e-9
 
 
-class _NeighboursTrainer:
+class _NeighboursTrainer(ABC):
     """What classification and regression share: the training rows in order, for each test point."""
 
     def __init__(self, model: Any, problem: Problem) -> None:
@@ -55,9 +56,9 @@ class _NeighboursTrainer:
             self.walk.share_zeros(ordered, squares)
         self.floats = t * (2 * self.walk.n_channels + 4)
 
+    @abstractmethod
     def _channels(self, targets: AnyArray, weights: FloatArray | None) -> AnyArray:
         """Return what is summed over the neighbours [c, t, m], by their rank."""
-        raise NotImplementedError
 
 
 class KNeighborsClassifierTrainer(_NeighboursTrainer):
