@@ -20,6 +20,7 @@ from dvl_batched import BatchedModelUtility, batched
 from dvl_batched import takeover as takeover_module
 from dvl_batched.options import check_options
 from dvl_batched.problem import NotReproducedError
+from dvl_batched.takeover import take_over
 from dvl_batched.trainers import TRAINERS
 from dvl_core import Dataset, ModelUtility, SupervisedScorer
 from dvl_core.errors import DataError, InvalidOptionError, UtilityError
@@ -239,6 +240,72 @@ def test_coalitions_that_must_fail_are_tried_once_a_block(model, on_error, monke
     assert expected.failed.sum() > N
     # One failure, perhaps a fit of all rows to judge it by.
     assert len(fits) <= 3
+
+
+@pytest.mark.parametrize("scoring", ["neg_log_loss", "neg_brier_score", "roc_auc"])
+@pytest.mark.parametrize("n_classes", [2, 3])
+@pytest.mark.parametrize("model", [GaussianNB(), KNeighborsClassifier(2)], ids=str)
+@pytest.mark.filterwarnings("ignore:.*:RuntimeWarning", "ignore:.*:UserWarning")
+def test_probabilities_of_coalitions_that_lack_classes_fail_as_before(model, n_classes, scoring):
+    if scoring == "roc_auc" and n_classes > 2:
+        pytest.skip("it is not taken over")
+    y = np.arange(40) % n_classes
+    plain = utility(model, scoring, Dataset(X[:N], y[:N]), Dataset(X[N:], y[N:]))
+    coalitions = np.concatenate([np.eye(N, dtype=bool), DEGENERATE])
+    coalitions[-3] = y[:N] == 1
+    coalitions[-2] = (y[:N] == 0) | (y[:N] == n_classes - 1)
+    expected = plain.evaluate(coalitions)
+    found = BatchedModelUtility(plain).evaluate(coalitions)
+    np.testing.assert_array_equal(found.failed, expected.failed)
+    np.testing.assert_allclose(found.values, expected.values, rtol=1e-6)
+    assert expected.failed[-3]
+
+
+def test_each_way_to_treat_errors_is_tried_for_itself():
+    """Utilities that differ in it alone share what was prepared."""
+    coalitions = np.eye(N, dtype=bool)[:3]
+    with pytest.raises(UtilityError):
+        wrapped(LogisticRegression(C=0.7), on_error="raise")(coalitions)
+    for on_error in ("default", "score"):
+        found = wrapped(LogisticRegression(C=0.7), on_error=on_error)
+        assert found.evaluate(coalitions).failed.all()
+
+
+SATURATED = np.random.default_rng(2).normal(size=(90, 12))
+SIDES = (SATURATED[:, :2].sum(axis=1) > 0).astype(int)
+SATURATED[:, 2:] += 4.0 * (SIDES ^ (np.arange(90) % 45 >= 40))[:, None]
+
+
+@pytest.mark.parametrize("model", [GaussianNB(), BernoulliNB(), MultinomialNB()], ids=str)
+@pytest.mark.parametrize("scoring", ["neg_log_loss", "roc_auc"])
+def test_saturated_probabilities_are_those_of_scikit_learn(model, scoring, monkeypatch):
+    """Their last bits decide about the score; they are computed in its order."""
+    x = np.abs(SATURATED) if isinstance(model, MultinomialNB) else SATURATED
+    train, test = Dataset(x[:40], SIDES[:40]), Dataset(x[40:], SIDES[40:])
+    plain = utility(model, scoring, train, test)
+    coalitions = np.random.default_rng(0).random((30, 40)) < 0.6
+    expected = plain(coalitions)
+    values, good = take_over(plain).scores(coalitions)
+    assert good.all()
+    np.testing.assert_allclose(values, expected, rtol=1e-9)
+    # Without scikit-learn's sums some are left to it.
+    monkeypatch.setattr(takeover_module, "same_bits", lambda *parts: False)
+    values, good = take_over(plain).scores(coalitions)
+    assert type(model) is not GaussianNB or not good.all()
+    np.testing.assert_allclose(values[good], expected[good], rtol=1e-6)
+
+
+def test_bits_are_compared_with_a_fit():
+    train, test = Dataset(np.abs(X[:N]), Y[:N]), Dataset(np.abs(X[N:]), Y[N:])
+    for model in (MultinomialNB(), BernoulliNB(binarize=1.0), GaussianNB()):
+        plain = utility(model, "neg_log_loss", train, test)
+        prepared = take_over(plain)
+        assert takeover_module.same_bits(plain, prepared.trainer, prepared.problem)
+    prepared.trainer.smoothing *= 2
+    assert not takeover_module.same_bits(plain, prepared.trainer, prepared.problem)
+    scaled = utility(make_pipeline(StandardScaler(), GaussianNB()), "neg_log_loss")
+    prepared = take_over(scaled)
+    assert not takeover_module.same_bits(scaled, prepared.trainer, prepared.problem)
 
 
 def test_errors_name_the_coalition_as_before():

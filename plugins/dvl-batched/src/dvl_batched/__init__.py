@@ -3,5 +3,6 @@
 from __future__ import annotations
 
 from dvl_batched.utility import BatchedModelUtility, batched
+from dvl_batched.warm_start import WarmStartUtility
 
-__all__ = ["BatchedModelUtility", "batched"]
+__all__ = ["BatchedModelUtility", "WarmStartUtility", "batched"]

@@ -24,7 +24,7 @@ MEMORY = 10
 EPSILON = float(np.finfo(float).eps)
 LEAST_REDUCTION = 64 * EPSILON
 """Relative reduction of the function at which scikit-learn stops."""
-SHARE_STILL_GOING = 0.75
+SHARE_STILL_GOING = 0.9
 
 
 class Objective(Protocol):

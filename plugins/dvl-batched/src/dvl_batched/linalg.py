@@ -1,4 +1,4 @@
-"""Many small symmetric matrices: weighted Gram matrices and positive definite systems."""
+"""Many small symmetric matrices: Gram matrices and positive definite systems."""
 
 from __future__ import annotations
 
@@ -7,16 +7,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.linalg.lapack import dpocon, dposv
 
+from dvl_batched.members import ChainedMembers, Members
+
 if TYPE_CHECKING:
     from dvl_core.protocols import FloatArray
 
-__all__ = ["WeightedGram", "solve_positive"]
+__all__ = ["Gram", "solve_positive"]
 
 MOST_PACKED_BYTES = 1 << 26
 
 
-class WeightedGram:
-    """The matrices ``sum_i w_i z_i z_i'`` for many vectors of weights w.
+class Gram:
+    """The matrices ``sum_i z_i z_i'`` over the members of many coalitions.
 
     Parameters
     ----------
@@ -26,7 +28,8 @@ class WeightedGram:
 
     Examples
     --------
-    >>> WeightedGram(np.array([[1.0, 2.0], [3.0, 4.0]]))(np.array([[1.0, 0.0]]))
+    >>> members = Members(np.array([[True, False]]))
+    >>> Gram(np.array([[1.0, 2.0], [3.0, 4.0]]))(members)
     array([[[1., 2.],
             [2., 4.]]])
     """
@@ -48,11 +51,27 @@ class WeightedGram:
         """Numbers that one matrix takes while it is made."""
         return self.z.shape[1] ** 2 + len(self._rows)
 
-    def __call__(self, weights: FloatArray) -> FloatArray:
-        """Return the matrices [b, p, p] for `weights` [b, m]."""
+    def __call__(self, members: Members) -> FloatArray:
+        """Return the matrices [b, p, p] of the coalitions."""
         if self._packed is not None:
-            return np.asarray((weights @ self._packed)[:, self._place])
-        return np.stack([(self.z * w[:, None]).T @ self.z for w in weights])
+            return np.asarray(members.sums(self._packed)[:, self._place])
+        if isinstance(members, ChainedMembers):
+            return self._running(members)
+        result = np.empty((len(members), *2 * self.z.shape[1:]))
+        for matrix, rows in zip(result, members.rows, strict=True):
+            np.matmul(self.z[rows].T, self.z[rows], out=matrix)
+        return result
+
+    def _running(self, members: ChainedMembers) -> FloatArray:
+        """Return the matrices of nested coalitions, each from the one before it."""
+        result = np.empty((len(members), *2 * self.z.shape[1:]))
+        for part, order, joined in members.chains():
+            total, before = np.zeros(result.shape[1:]), 0
+            for matrix, size in zip(result[part], joined, strict=True):
+                new = self.z[order[before:size]]
+                total = total + new.T @ new
+                matrix[:], before = total, size
+        return result
 
 
 def solve_positive(

@@ -37,12 +37,15 @@ class Predictions:
     twins : int array [t], optional
         For a ranking: for each test point the first that the model cannot tell from it; None: only
         equal ones.
+    exact : bool
+        Whether probabilities are scikit-learn's to the bit, those that saturate included.
     """
 
     values: NDArray[Any]
     sure: BoolArray
     noise: FloatArray | None = None
     twins: IntArray | None = None
+    exact: bool = False
 
 
 def class_predictions(

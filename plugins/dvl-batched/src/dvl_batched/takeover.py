@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from sklearn.base import clone
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
+from dvl_batched.members import Members, members_of
 from dvl_batched.metrics import METRICS, Metric
 from dvl_batched.options import anything, check_options
 from dvl_batched.problem import NotReproducedError, Problem, problem_of
 from dvl_batched.trainers import TRAINERS, Trainer
+from dvl_batched.trainers.base import ExactTrainer
 from dvl_core import SupervisedScorer
+from dvl_core.data import take_rows
 from dvl_core.errors import UtilityError
 from dvl_core.utilities import ModelUtility
 
@@ -44,12 +49,18 @@ class TakeOver:
         The data as arrays.
     groups : int array [m], optional
         Player that owns each row; None: the rows are the players.
+    utility : ModelUtility
+        What gives scikit-learn's answers.
+    tried : dict
+        Values of coalitions that had to be refused, one for each reason and way to treat errors.
     """
 
     trainer: Trainer
     metric: Metric
     problem: Problem
     groups: IntArray | None
+    utility: ModelUtility
+    tried: dict[tuple[str, int], float | None] = field(default_factory=dict)
 
     def chunk(self, n_bytes: float) -> int:
         """Return how many coalitions may be worked on at the same time."""
@@ -58,29 +69,72 @@ class TakeOver:
 
     def scores(self, coalitions: BoolArray) -> tuple[FloatArray, BoolArray]:
         """Return the scores [b] of coalitions [b, n], and which of them are good."""
-        rows = coalitions if self.groups is None else coalitions[:, self.groups]
-        members = rows.astype(float)
+        members = members_of(coalitions, self.groups, self.trainer.least_run)
         values = np.zeros(len(members))
         good = self.trainer.regular(members, self.metric.output)
         if not good.any():
             return values, good
-        chosen = members if good.all() else members[good]
+        chosen = members if good.all() else members.kept(good)
         predictions = self.trainer.fit_predict(chosen, self.metric.output)
         with np.errstate(invalid="ignore", over="ignore"):
             scores, sure = self.metric.score(predictions, self.problem)
         values[good] = scores
+        regular = good.copy()
         good[good] = sure & np.isfinite(scores)
+        unclear = regular & ~good
+        if unclear.any() and self._exact is not None:
+            predictions = self._exact.exact(members.kept(unclear), self.metric.output)
+            with np.errstate(invalid="ignore"):
+                scores, sure = self.metric.score(predictions, self.problem)
+            values[unclear] = scores
+            good[unclear] = sure & np.isfinite(scores)
         return values, good
 
-    def hopeless(self, coalitions: BoolArray) -> BoolArray:
-        """Return which of the coalitions [b, n] scikit-learn refuses, whatever their rows are."""
+    def refusals(self, coalitions: BoolArray) -> IntArray:
+        """Return why scikit-learn must refuse coalitions [b, n], whatever their rows are.
+
+        Returns
+        -------
+        int array [b]
+            0: nothing is known against it, or it is empty; 1: too few rows; 1 + c: only c classes.
+        """
         rows = coalitions if self.groups is None else coalitions[:, self.groups]
         sizes = rows.sum(axis=1)
-        few = sizes < self.trainer.least_rows
-        if self.trainer.least_classes > 1:
-            classes = [rows[:, self.problem.y == k].any(axis=1) for k in np.unique(self.problem.y)]
-            few |= np.sum(classes, axis=0) < self.trainer.least_classes
-        return few & (sizes > 0)
+        reasons = np.where(sizes < self.trainer.least_rows, 1, 0)
+        if self.trainer.classification:
+            # Without all classes there are not the probabilities that the score needs.
+            labels = self.metric.output == "labels"
+            least = self.trainer.least_classes if labels else self.problem.n_classes
+            codes = range(self.problem.n_classes)
+            present = np.sum([rows[:, self.problem.y == k].any(axis=1) for k in codes], axis=0)
+            reasons = np.where((reasons == 0) & (present < least), 1 + present, reasons)
+        return np.where(sizes > 0, reasons, 0)
+
+    def refused(self, utility: ModelUtility, reason: int, coalition: BoolArray) -> float | None:
+        """Return the value of all coalitions that must be refused; None if they are not.
+
+        Parameters
+        ----------
+        utility : ModelUtility
+            What treats errors; it may differ from that of another run in this alone.
+        reason : int
+            As `refusals` gives it.
+        coalition : bool array [n]
+            One of them, that is tried if none has been.
+        """
+        key = utility.on_error, reason
+        if key not in self.tried:
+            found = utility.evaluate(coalition[None])
+            self.tried[key] = float(found.values[0]) if found.failed[0] else None
+        return self.tried[key]
+
+    @cached_property
+    def _exact(self) -> ExactTrainer | None:
+        """The trainer, if it has an exact way that gives scikit-learn's bits on examples."""
+        trainer = self.trainer
+        if isinstance(trainer, ExactTrainer) and same_bits(self.utility, trainer, self.problem):
+            return trainer
+        return None
 
 
 def take_over(utility: ModelUtility) -> TakeOver:
@@ -110,7 +164,7 @@ def take_over(utility: ModelUtility) -> TakeOver:
     if metric.output not in trainer.outputs:
         raise NotReproducedError(f"{scorer.scoring} of {model!r} is not reproduced")
     metric.check(problem)
-    return TakeOver(trainer, metric, problem, utility.train.groups)
+    return TakeOver(trainer, metric, problem, utility.train.groups, utility)
 
 
 def _split_pipeline(model: Any) -> tuple[Any, bool]:
@@ -123,6 +177,25 @@ def _split_pipeline(model: Any) -> tuple[Any, bool]:
         raise NotReproducedError("a pipeline of other steps than StandardScaler and a model")
     check_options(steps[0], {"copy": anything})
     return steps[1], True
+
+
+def same_bits(utility: ModelUtility, trainer: ExactTrainer, problem: Problem) -> bool:
+    """Return whether the exact way gives scikit-learn's probabilities to the bit on examples."""
+    train, scorer = utility.train, utility.scorer
+    assert train is not None
+    assert isinstance(scorer, SupervisedScorer)
+    x, y = train.x, train.target_for(utility.model)
+    x = np.ascontiguousarray(x) if isinstance(x, np.ndarray) else x
+    every_second = np.zeros(len(problem.y), dtype=bool)
+    for code in range(problem.n_classes):
+        every_second[np.flatnonzero(problem.y == code)[::2]] = True
+    for chosen in (every_second, np.ones_like(every_second)):
+        rows = np.flatnonzero(chosen)
+        model = clone(utility.model).fit(take_rows(x, rows), take_rows(y, rows))
+        ours = trainer.exact(Members(chosen[None]), "probabilities").values[0]
+        if not np.array_equal(ours.T, model.predict_proba(scorer.test.x)):
+            return False
+    return True
 
 
 def check_by_example(utility: ModelUtility, prepared: TakeOver) -> None:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["BatchedModelUtility", "batched"]
 
-ANSWERS = 1
+ANSWERS = 2
 """Part of the fingerprint: to be raised when the last bits of the answers change."""
 MEGABYTE = 1e6
 MOST_PREPARED = 4
@@ -35,7 +35,8 @@ class BatchedModelUtility:
     It gives scikit-learn's answers, up to rounding. When it gets its players, it evaluates a
     handful of coalitions in both ways, and refuses if they differ. Coalitions for which rounding
     could matter go to the utility that it wraps: those that lack a class or rows, have collinear
-    features, or a prediction on the edge. So failures are the same.
+    features, or a prediction on the edge. So failures are the same. Where the coalitions of a batch
+    grow from row to row, as along a permutation, models are built up by increments.
 
     Parameters
     ----------
@@ -164,18 +165,20 @@ class BatchedModelUtility:
         return Evaluation(values, failed)
 
     def _evaluate_rest(self, prepared: TakeOver, coalitions: BoolArray) -> Evaluation:
-        """Evaluate by the utility itself; of those that fail for the same reason only one."""
-        hopeless = prepared.hopeless(coalitions)
-        if self.utility.on_error == "raise" or hopeless.sum() < 2:
+        """Evaluate by the utility itself; of those that fail for the same reason only the first."""
+        if self.utility.on_error == "raise":
             return self.utility.evaluate(coalitions)
-        asked = ~hopeless
-        asked[np.argmax(hopeless)] = True
-        known = self.utility.evaluate(coalitions[asked])
-        values, failed = np.empty(len(asked)), np.ones(len(asked), dtype=bool)
-        values[asked], failed[asked] = known.values, known.failed
-        if not failed[np.argmax(hopeless)]:
-            return self.utility.evaluate(coalitions)
-        values[~asked] = values[np.argmax(hopeless)]
+        reasons = prepared.refusals(coalitions)
+        values, failed = np.zeros(len(coalitions)), np.zeros(len(coalitions), dtype=bool)
+        for reason in np.unique(reasons[reasons > 0]):
+            alike = reasons == reason
+            value = prepared.refused(self.utility, int(reason), coalitions[np.argmax(alike)])
+            if value is not None:
+                values[alike], failed[alike] = value, True
+        asked = ~failed
+        if asked.any():
+            rest = self.utility.evaluate(coalitions[asked])
+            values[asked], failed[asked] = rest.values, rest.failed
         return Evaluation(values, failed)
 
     def _changed(self, utility: ModelUtility) -> Self:

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 
 if TYPE_CHECKING:
+    from dvl_batched.members import Members
     from dvl_batched.predictions import Output, Predictions
     from dvl_batched.problem import Problem
     from dvl_core.protocols import BoolArray, FloatArray
 
-__all__ = ["ClassSums", "Trainer", "variances"]
+__all__ = ["ClassSums", "ExactTrainer", "Trainer", "variances"]
 
 NO_VARIANCE = 1e-12
 """A variance below this share of the mean square is what rounding leaves of zero."""
+RUN_FOR_SUMS = 400
+"""Nested coalitions from which on running sums are faster than a matrix product."""
 LEAST_VARIANCE = 1e-9
 """A variance below this share has lost too many digits to be told from zero."""
 
@@ -33,24 +36,37 @@ class Trainer(Protocol):
 
     least_rows: int
     """Scikit-learn refuses coalitions that have fewer, but one."""
+
     outputs: frozenset[str]
     """What it can predict: some of `Output`."""
+
+    least_run: int
+    """Mean length of runs of nested coalitions from which on increments were measured to pay."""
+
     floats: int
     """Numbers that it keeps for a coalition while it works."""
 
-    def regular(self, members: FloatArray, output: Output) -> BoolArray:
+    def regular(self, members: Members, output: Output) -> BoolArray:
         """Return which coalitions [b] scikit-learn fits without complaint.
 
         Parameters
         ----------
-        members : float array [b, m]
-            1.0 for the rows of the coalition.
+        members : Members
+            The rows of the coalitions.
         output : Output
             What will be asked for.
         """
 
-    def fit_predict(self, members: FloatArray, output: Output) -> Predictions:
-        """Return the predictions of the models of regular coalitions [b, m]."""
+    def fit_predict(self, members: Members, output: Output) -> Predictions:
+        """Return the predictions of the models of regular coalitions."""
+
+
+@runtime_checkable
+class ExactTrainer(Protocol):
+    """A trainer that can also do what scikit-learn does to the bit, at a higher price."""
+
+    def exact(self, members: Members, output: Output) -> Predictions:
+        """Return the predictions of the models of regular coalitions; `output` is not numbers."""
 
 
 class ClassSums:
@@ -68,14 +84,14 @@ class ClassSums:
         self._rows = [np.flatnonzero(problem.y == code) for code in range(problem.n_classes)]
         self._columns = [np.ascontiguousarray(columns[rows]) for rows in self._rows]
 
-    def __call__(self, members: FloatArray) -> FloatArray:
-        """Return the sums [b, k, c] over `members` [b, m]."""
+    def __call__(self, members: Members) -> FloatArray:
+        """Return the sums [b, k, c] over the members."""
         pairs = zip(self._rows, self._columns, strict=True)
-        return np.stack([members[:, rows] @ columns for rows, columns in pairs], axis=1)
+        return np.stack([members.sums(columns, rows) for rows, columns in pairs], axis=1)
 
-    def counts(self, members: FloatArray) -> FloatArray:
+    def counts(self, members: Members) -> FloatArray:
         """Return the number of members of each class [b, k]."""
-        return np.stack([members[:, rows].sum(axis=1) for rows in self._rows], axis=1)
+        return np.stack([members.counts(rows) for rows in self._rows], axis=1)
 
 
 def variances(means: FloatArray, mean_squares: FloatArray) -> tuple[FloatArray, BoolArray]:

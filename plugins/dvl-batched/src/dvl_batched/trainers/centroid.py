@@ -8,11 +8,12 @@ import numpy as np
 
 from dvl_batched.options import check_options, one_of
 from dvl_batched.predictions import Output, Predictions, class_predictions
-from dvl_batched.trainers.base import ClassSums, variances
+from dvl_batched.trainers.base import RUN_FOR_SUMS, ClassSums, variances
 
 if TYPE_CHECKING:
+    from dvl_batched.members import Members
     from dvl_batched.problem import Problem
-    from dvl_core.protocols import BoolArray, FloatArray
+    from dvl_core.protocols import BoolArray
 
 __all__ = ["NearestCentroidTrainer"]
 
@@ -36,6 +37,7 @@ class NearestCentroidTrainer:
     outputs = frozenset({"labels"})
     classification: ClassVar[bool] = True
     least_classes: ClassVar[int] = 2
+    least_run = RUN_FOR_SUMS
     least_rows = 1
 
     def __init__(self, model: Any, problem: Problem) -> None:
@@ -48,11 +50,11 @@ class NearestCentroidTrainer:
         self.reach = float(np.abs(self.z_test).max() + np.abs(self.z).max()) ** 2
         self.floats = 2 * problem.n_classes * (2 * self.z.shape[1] + len(self.z_test))
 
-    def regular(self, members: FloatArray, output: Output) -> BoolArray:
+    def regular(self, members: Members, output: Output) -> BoolArray:
         """Return which coalitions [b] have two classes or more."""
         return (self.sums.counts(members) > 0).sum(axis=1) > 1
 
-    def fit_predict(self, members: FloatArray, output: Output) -> Predictions:
+    def fit_predict(self, members: Members, output: Output) -> Predictions:
         """Return the numbers of the nearest classes [b, t]."""
         b, d = len(members), self.z.shape[1]
         sums, counts = self.sums(members), self.sums.counts(members)

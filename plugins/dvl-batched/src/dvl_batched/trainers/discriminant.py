@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from dvl_batched.linalg import WeightedGram, solve_positive
+from dvl_batched.linalg import Gram, solve_positive
 from dvl_batched.options import anything, check_options, one_of, positive
 from dvl_batched.predictions import Output, Predictions, class_predictions
 from dvl_batched.problem import NotReproducedError, Problem
-from dvl_batched.trainers.base import ClassSums
+from dvl_batched.trainers.base import RUN_FOR_SUMS, ClassSums
 
 if TYPE_CHECKING:
+    from dvl_batched.members import Members
     from dvl_core.protocols import BoolArray, FloatArray
 
 __all__ = ["LinearDiscriminantAnalysisTrainer"]
@@ -43,6 +44,7 @@ class LinearDiscriminantAnalysisTrainer:
     outputs = frozenset({"labels", "probabilities", "ranking"})
     classification: ClassVar[bool] = True
     least_classes: ClassVar[int] = 1
+    least_run = RUN_FOR_SUMS
     least_rows = 1
 
     def __init__(self, model: Any, problem: Problem) -> None:
@@ -61,18 +63,18 @@ class LinearDiscriminantAnalysisTrainer:
             raise NotReproducedError("a feature that never varies makes the covariance singular")
         shift = problem.x.mean(axis=0)
         z, self.z_test = (problem.x - shift) / scale, (problem.x_test - shift) / scale
-        self.gram = WeightedGram(z)
+        self.gram = Gram(z)
         self.sums = ClassSums(problem, z)
         k, d, t = problem.n_classes, z.shape[1], len(self.z_test)
         self.floats = 2 * self.gram.floats + k * (4 * d + 3 * t)
 
-    def regular(self, members: FloatArray, output: Output) -> BoolArray:
+    def regular(self, members: Members, output: Output) -> BoolArray:
         """Return which coalitions [b] have all classes, and more rows than classes."""
         counts = self.sums.counts(members)
         return (counts > 0).all(axis=1) & (counts.sum(axis=1) > counts.shape[1])
 
-    def fit_predict(self, members: FloatArray, output: Output) -> Predictions:
-        """Return labels, probabilities or decisions for class 1, for coalitions [b, m]."""
+    def fit_predict(self, members: Members, output: Output) -> Predictions:
+        """Return labels, probabilities or decisions for class 1."""
         sums, counts = self.sums(members), self.sums.counts(members)
         sizes = counts.sum(axis=1)
         means = sums / counts[:, :, None]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -13,7 +14,8 @@ from dvl_batched.predictions import Output, Predictions
 from dvl_batched.problem import NotReproducedError, Problem
 
 if TYPE_CHECKING:
-    from dvl_core.protocols import BoolArray, FloatArray
+    from dvl_batched.members import Members
+    from dvl_core.protocols import BoolArray
 
 __all__ = ["KernelRidgeTrainer"]
 
@@ -42,6 +44,7 @@ class KernelRidgeTrainer:
     outputs = frozenset({"numbers"})
     classification: ClassVar[bool] = False
     least_classes: ClassVar[int] = 1
+    least_run = sys.maxsize
     least_rows = 1
 
     def __init__(self, model: Any, problem: Problem) -> None:
@@ -61,15 +64,15 @@ class KernelRidgeTrainer:
         )
         self.floats = m + t
 
-    def regular(self, members: FloatArray, output: Output) -> BoolArray:
+    def regular(self, members: Members, output: Output) -> BoolArray:
         """Return which coalitions [b] have a row."""
-        return members.any(axis=1)
+        return np.asarray(members.sizes > 0)
 
-    def fit_predict(self, members: FloatArray, output: Output) -> Predictions:
-        """Return the predicted targets [b, t] for coalitions [b, m]."""
-        coefficients = np.zeros(members.shape)
+    def fit_predict(self, members: Members, output: Output) -> Predictions:
+        """Return the predicted targets [b, t]."""
+        coefficients = np.zeros((len(members), len(self.y)))
         sure = np.zeros(len(members), dtype=bool)
-        for i, member in enumerate(members):
+        for i, member in enumerate(members.rows):
             rows = np.flatnonzero(member)
             matrix = self.kernel[rows[:, None], rows]
             safe = self.alpha > LEAST_PENALTY * np.trace(matrix)

@@ -6,10 +6,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from dvl_batched.linalg import WeightedGram, solve_positive
+from dvl_batched.linalg import Gram, solve_positive
+from dvl_batched.members import ChainedMembers, Members
 from dvl_batched.options import anything, check_options, one_of, positive
 from dvl_batched.predictions import Output, Predictions
 from dvl_batched.problem import NotReproducedError, Problem
+from dvl_batched.trainers.base import RUN_FOR_SUMS
+from dvl_batched.trainers.innovations import Innovations
 from dvl_batched.trainers.linear_space import linear_space
 
 if TYPE_CHECKING:
@@ -18,6 +21,8 @@ if TYPE_CHECKING:
 __all__ = ["LinearRegressionTrainer", "RidgeTrainer"]
 
 MOST_FEATURES = 512
+RUN_FOR_INNOVATIONS, RUN_IF_FEW, MANY_FEATURES = 64, 500, 16
+"""Nested coalitions from which on increments are faster than solves: by the number of features."""
 LEAST_CONDITION = 1e-9
 """Reciprocal condition number with which a solution is good to about 1e-7."""
 LEAST_RANK_CONDITION = 1e-11
@@ -68,23 +73,39 @@ class RidgeTrainer:
         z = self.space.z
         if z.shape[1] > MOST_FEATURES:
             raise NotReproducedError(f"more than {MOST_FEATURES} features")
-        self.gram = WeightedGram(z)
+        self.gram = Gram(z)
         self.offset = float(problem.y.mean()) if intercept else 0.0
         y = problem.y - self.offset
         self.columns = np.column_stack([z * y[:, None], z, y])
+        self.innovations = None if problem.standardised else self._innovations(y)
+        self.least_run = RUN_FOR_INNOVATIONS if z.shape[1] >= MANY_FEATURES else RUN_IF_FEW
+        if problem.standardised:
+            self.least_run = RUN_FOR_SUMS
         self.floats = 2 * self.gram.floats + self.columns.shape[1] + len(problem.y_test)
 
-    def regular(self, members: FloatArray, output: Output) -> BoolArray:
+    def regular(self, members: Members, output: Output) -> BoolArray:
         """Return which coalitions [b] have a row."""
-        return members.any(axis=1)
+        return np.asarray(members.sizes > 0)
 
-    def fit_predict(self, members: FloatArray, output: Output) -> Predictions:
-        """Return the predicted targets [b, t] for coalitions [b, m]."""
+    def fit_predict(self, members: Members, output: Output) -> Predictions:
+        """Return the predicted targets [b, t]."""
+        if self.innovations is None or not isinstance(members, ChainedMembers):
+            return self._solved(members)
+        values, sure = self.innovations(members)
+        values += self.offset
+        if not sure.all():
+            rest = self._solved(members.kept(~sure))
+            values[~sure] = rest.values
+            sure[~sure] = rest.sure
+        return Predictions(values, sure)
+
+    def _solved(self, members: Members) -> Predictions:
+        """Return the predictions by a solve for each coalition."""
         p = self.space.z.shape[1]
-        sums = members @ self.columns
+        sums = members.sums(self.columns)
         right, sum_z, sum_y = sums[:, :p], sums[:, p : 2 * p], sums[:, -1:]
         matrices = self.gram(members)
-        counts = members.sum(axis=1)[:, None]
+        counts = members.sizes[:, None]
         if self.intercept:
             matrices -= sum_z[:, :, None] * (sum_z / counts)[:, None, :]
             right = right - sum_z * (sum_y / counts)
@@ -97,6 +118,19 @@ class RidgeTrainer:
             shift = (sum_z * coefficients).sum(axis=1, keepdims=True)
             values += (sum_y - shift) / counts + self.offset
         return Predictions(values, sure & good)
+
+    def _innovations(self, y: FloatArray) -> Innovations:
+        """Return what predicts along chains; the penalty of a scaler would change at each step."""
+        z, z_test = self.space.z, self.space.z_test
+        penalty = self.alpha * self.space.penalty
+        if self.intercept:
+            z, z_test = (np.column_stack([a, np.ones(len(a))]) for a in (z, z_test))
+            penalty = np.append(penalty, 0.0)
+        return Innovations(z, y, z_test, penalty, self._least_share())
+
+    def _least_share(self) -> float:
+        """Return what share of the trace no eigenvalue may be below: any, with a penalty."""
+        return 0.0
 
     def _solve(
         self, matrices: FloatArray, right: FloatArray, penalties: FloatArray
@@ -124,6 +158,14 @@ class LinearRegressionTrainer(RidgeTrainer):
         ignored = dict.fromkeys(("copy_X", "n_jobs"), anything)
         check_options(model, {"fit_intercept": one_of(True, False), **ignored})
         return 0.0
+
+    def _least_share(self) -> float:
+        penalty = self.space.penalty
+        return float(LEAST_RANK_CONDITION * penalty.max() / penalty.min())
+
+    def regular(self, members: Members, output: Output) -> BoolArray:
+        """Return which coalitions [b] have enough rows to determine all coefficients."""
+        return np.asarray(members.sizes >= self.space.z.shape[1] + self.intercept)
 
     def _solve(
         self, matrices: FloatArray, right: FloatArray, penalties: FloatArray

@@ -11,6 +11,7 @@ from dvl_batched.problem import NotReproducedError, Problem
 from dvl_batched.trainers.base import variances
 
 if TYPE_CHECKING:
+    from dvl_batched.members import Members
     from dvl_core.protocols import BoolArray, FloatArray
 
 __all__ = ["LinearSpace", "linear_space"]
@@ -40,13 +41,13 @@ class LinearSpace:
     penalty: FloatArray
     standardised: bool
 
-    def penalties(self, members: FloatArray) -> tuple[FloatArray, BoolArray]:
-        """Return the factors [b, p] for coalitions [b, m], and which coalitions are safe."""
+    def penalties(self, members: Members) -> tuple[FloatArray, BoolArray]:
+        """Return the factors [b, p] of coalitions, and which coalitions are safe."""
         if not self.standardised:
             b = len(members)
             return np.broadcast_to(self.penalty, (b, len(self.penalty))), np.ones(b, dtype=bool)
-        counts = members.sum(axis=1)[:, None]
-        spread, sure = variances(members @ self.z / counts, members @ self.z**2 / counts)
+        counts = members.sizes[:, None]
+        spread, sure = variances(members.sums(self.z) / counts, members.sums(self.z**2) / counts)
         # The scaler leaves constant features unscaled; their coefficients are zero all the same.
         spread[spread == 0] = 1.0
         return spread, sure

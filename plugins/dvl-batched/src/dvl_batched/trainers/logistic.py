@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -14,6 +15,7 @@ from dvl_batched.problem import NotReproducedError, Problem
 from dvl_batched.trainers.base import ClassSums, variances
 
 if TYPE_CHECKING:
+    from dvl_batched.members import Members
     from dvl_core.protocols import BoolArray, FloatArray, IntArray
 
 __all__ = ["LogisticRegressionTrainer"]
@@ -46,6 +48,7 @@ class LogisticRegressionTrainer:
 
     classification: ClassVar[bool] = True
     least_classes: ClassVar[int] = 2
+    least_run = sys.maxsize
     least_rows = 1
     outputs = frozenset({"labels", "probabilities", "ranking"})
 
@@ -82,16 +85,16 @@ class LogisticRegressionTrainer:
             raise NotReproducedError(f"more than {MOST_PARAMETERS} parameters")
         self.floats = HISTORY_FLOATS * size + 8 * stacked * (len(x) + len(x_test))
 
-    def regular(self, members: FloatArray, output: Output) -> BoolArray:
+    def regular(self, members: Members, output: Output) -> BoolArray:
         """Return which coalitions [b] have all classes."""
         return (self.sums.counts(members) > 0).all(axis=1)
 
-    def fit_predict(self, members: FloatArray, output: Output) -> Predictions:
-        """Return labels, probabilities or decisions for class 1, for coalitions [b, m]."""
+    def fit_predict(self, members: Members, output: Output) -> Predictions:
+        """Return labels, probabilities or decisions for class 1."""
         b = len(members)
         counts = self.sums.counts(members)
         shares = counts.sum(axis=1, keepdims=True) / (self.n_classes * counts)
-        weights = members * shares[:, self.y] if self.balanced else members
+        weights = members.dense * shares[:, self.y] if self.balanced else members.dense
         totals = weights.sum(axis=1)
         shift = scale = None
         sure = np.ones(b, dtype=bool)
@@ -119,12 +122,12 @@ class LogisticRegressionTrainer:
             scores, noise, sure & (taken >= 0), output, ranked_by_probability=False
         )
 
-    def _standardisation(self, members: FloatArray) -> tuple[FloatArray, FloatArray, BoolArray]:
+    def _standardisation(self, members: Members) -> tuple[FloatArray, FloatArray, BoolArray]:
         """Return means and deviations [b, d] on coalitions, and which of these are good."""
         z = self.x[:, :-1]
-        counts = members.sum(axis=1)[:, None]
-        means = members @ z / counts
-        spread, sure = variances(means, members @ z**2 / counts)
+        counts = members.sizes[:, None]
+        means = members.sums(z) / counts
+        spread, sure = variances(means, members.sums(z**2) / counts)
         return means, np.where(spread > 0, np.sqrt(spread), 1.0), sure
 
 
@@ -220,11 +223,12 @@ def _binary(decisions: FloatArray, y: IntArray) -> tuple[FloatArray, FloatArray]
 
 def _multinomial(decisions: FloatArray, y: IntArray) -> tuple[FloatArray, FloatArray]:
     """Return losses [a, m] and their derivatives [a, k, m] by the decisions [a, k, m]."""
-    rows = np.arange(len(y))
-    largest = decisions.max(axis=1, keepdims=True)
-    errors = np.exp(decisions - largest)
+    errors = decisions - decisions.max(axis=1, keepdims=True)
+    right = y * len(y) + np.arange(len(y))
+    losses = -errors.reshape(len(errors), -1).take(right, axis=1)
+    np.exp(errors, out=errors)
     totals = errors.sum(axis=1, keepdims=True)
+    losses += np.log(totals)[:, 0]
     errors /= totals
-    losses = (largest + np.log(totals))[:, 0] - decisions[:, y, rows]
-    errors[:, y, rows] -= 1.0
+    errors -= np.arange(decisions.shape[1])[:, None] == y
     return losses, errors

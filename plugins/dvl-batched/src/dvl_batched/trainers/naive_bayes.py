@@ -11,10 +11,12 @@ import numpy as np
 from dvl_batched.options import anything, check_options, number, one_of, positive
 from dvl_batched.predictions import MOST_NOISE, Output, Predictions, class_predictions
 from dvl_batched.problem import NotReproducedError, Problem, twins_of
-from dvl_batched.trainers.base import ClassSums, variances
+from dvl_batched.trainers.base import RUN_FOR_SUMS, ClassSums, variances
+from dvl_batched.trainers.exact import exact_predictions, gaussian_joint
 
 if TYPE_CHECKING:
-    from dvl_core.protocols import BoolArray, FloatArray
+    from dvl_batched.members import Members
+    from dvl_core.protocols import BoolArray, FloatArray, IntArray
 
 __all__ = ["BernoulliNBTrainer", "GaussianNBTrainer", "MultinomialNBTrainer"]
 
@@ -41,6 +43,7 @@ class GaussianNBTrainer:
     outputs = frozenset({"labels", "probabilities", "ranking"})
     classification: ClassVar[bool] = True
     least_classes: ClassVar[int] = 1
+    least_run = RUN_FOR_SUMS
     least_rows = 1
 
     def __init__(self, model: Any, problem: Problem) -> None:
@@ -51,19 +54,20 @@ class GaussianNBTrainer:
         scale[scale == 0] = 1.0
         self.scale = scale
         z, self.z_test = (problem.x - shift) / scale, (problem.x_test - shift) / scale
+        self.x, self.y, self.x_test = problem.x, problem.y, problem.x_test
         self.largest = (self.z_test**2).max(axis=0)
         self.columns_test = np.concatenate([self.z_test**2, self.z_test], axis=1).T
         self.sums = ClassSums(problem, np.column_stack([z, z**2]))
         self.floats = problem.n_classes * (10 * z.shape[1] + 3 * len(self.z_test))
 
-    def regular(self, members: FloatArray, output: Output) -> BoolArray:
+    def regular(self, members: Members, output: Output) -> BoolArray:
         """Return which coalitions [b] have all classes; for labels, a row is enough."""
         if output == "labels":
-            return members.any(axis=1)
+            return np.asarray(members.sizes > 0)
         return (self.sums.counts(members) > 0).all(axis=1)
 
-    def fit_predict(self, members: FloatArray, output: Output) -> Predictions:
-        """Return labels, probabilities or probabilities of class 1, for coalitions [b, m]."""
+    def fit_predict(self, members: Members, output: Output) -> Predictions:
+        """Return labels, probabilities or probabilities of class 1."""
         d = len(self.scale)
         sums, counts = self.sums(members), self.sums.counts(members)
         sizes = counts.sum(axis=1)
@@ -91,6 +95,14 @@ class GaussianNBTrainer:
         sure &= (scores < np.inf).all(axis=(1, 2))
         return class_predictions(scores, noise, sure, output, ranked_by_probability=True)
 
+    def exact(self, members: Members, output: Output) -> Predictions:
+        """Return what `fit_predict` does, to the bit; without a scaler."""
+
+        def joint(rows: IntArray, classes: IntArray) -> FloatArray:
+            return gaussian_joint(self.x[rows], classes, self.x_test, self.smoothing)
+
+        return exact_predictions(joint, members, self.y, output)
+
     def _smoothing(self, overall: FloatArray) -> FloatArray:
         """Return what is added to the variances [b, d], in the scale of z."""
         if self.standardised:
@@ -112,6 +124,7 @@ class _DiscreteTrainer(ABC):
     outputs = frozenset({"labels", "probabilities", "ranking"})
     classification: ClassVar[bool] = True
     least_classes: ClassVar[int] = 1
+    least_run = RUN_FOR_SUMS
     least_rows = 1
 
     def __init__(self, model: Any, problem: Problem) -> None:
@@ -125,10 +138,11 @@ class _DiscreteTrainer(ABC):
         if problem.standardised:
             raise NotReproducedError(f"StandardScaler before {type(model).__name__}")
         self.alpha, self.fit_prior = float(model.alpha), bool(model.fit_prior)
-        x, self.x_test = self._features(model, problem)
+        self.x, self.x_test = self._features(model, problem)
+        self.y = problem.y
         self.twins = twins_of(self.x_test)
-        self.sums = ClassSums(problem, x)
-        self.floats = problem.n_classes * (6 * x.shape[1] + 3 * len(self.x_test))
+        self.sums = ClassSums(problem, self.x)
+        self.floats = problem.n_classes * (6 * self.x.shape[1] + 3 * len(self.x_test))
 
     @abstractmethod
     def _features(self, model: Any, problem: Problem) -> tuple[FloatArray, FloatArray]:
@@ -138,14 +152,14 @@ class _DiscreteTrainer(ABC):
     def _log_odds(self, sums: FloatArray, counts: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Return factors of the features [b, k, d] and constants [b, k]."""
 
-    def regular(self, members: FloatArray, output: Output) -> BoolArray:
+    def regular(self, members: Members, output: Output) -> BoolArray:
         """Return which coalitions [b] have all classes; for labels, a row is enough."""
         if output == "labels":
-            return members.any(axis=1)
+            return np.asarray(members.sizes > 0)
         return (self.sums.counts(members) > 0).all(axis=1)
 
-    def fit_predict(self, members: FloatArray, output: Output) -> Predictions:
-        """Return labels, probabilities or probabilities of class 1, for coalitions [b, m]."""
+    def fit_predict(self, members: Members, output: Output) -> Predictions:
+        """Return labels, probabilities or probabilities of class 1."""
         sums, counts = self.sums(members), self.sums.counts(members)
         b, k, d = sums.shape
         factors, constants = self._log_odds(sums, counts)
@@ -159,6 +173,22 @@ class _DiscreteTrainer(ABC):
         sure = (scores < np.inf).all(axis=(1, 2))
         found = class_predictions(scores, noise, sure, output, ranked_by_probability=True)
         return replace(found, twins=self.twins)
+
+    def exact(self, members: Members, output: Output) -> Predictions:
+        """Return what `fit_predict` does, to the bit."""
+        return exact_predictions(self._joint, members, self.y, output)
+
+    def _joint(self, rows: IntArray, classes: IntArray) -> FloatArray:
+        """Return the joint log-likelihoods [t, k] of the model of some rows."""
+        present, codes = np.unique(classes, return_inverse=True)
+        ones = (codes[:, None] == np.arange(len(present))) * 1.0
+        counts = ones.sum(axis=0)
+        factors, constants = self._log_odds((ones.T @ self.x[rows])[None], counts[None])
+        if self.fit_prior:
+            priors = np.log(counts) - np.log(counts.sum())
+        else:
+            priors = np.full(len(present), -np.log(len(present)))
+        return self.x_test @ factors[0].T + (priors + constants[0])
 
 
 class MultinomialNBTrainer(_DiscreteTrainer):

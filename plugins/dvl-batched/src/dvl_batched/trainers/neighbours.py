@@ -15,6 +15,7 @@ from dvl_batched.trainers.base import ClassSums
 from dvl_batched.trainers.ranks import RankWalk, tie_groups
 
 if TYPE_CHECKING:
+    from dvl_batched.members import Members
     from dvl_core.protocols import AnyArray, BoolArray, FloatArray
 
 __all__ = ["KNeighborsClassifierTrainer", "KNeighborsRegressorTrainer"]
@@ -22,6 +23,8 @@ __all__ = ["KNeighborsClassifierTrainer", "KNeighborsRegressorTrainer"]
 METRICS = {"euclidean": 2, "l2": 2, "manhattan": 1, "l1": 1, "cityblock": 1}
 MOST_DISTANCES = 1 << 23
 VOTE_ROUNDING = 1e-9
+RUN_FOR_INSERTION, RUN_IF_FEW_TESTS, MANY_TESTS = 200, 400, 100
+"""Nested coalitions from which on insertion is faster than a walk: by the test points."""
 
 
 class _NeighboursTrainer(ABC):
@@ -42,6 +45,7 @@ class _NeighboursTrainer(ABC):
         if t * m > MOST_DISTANCES:
             raise NotReproducedError(f"more than {MOST_DISTANCES:,} distances")
         self.k = self.least_rows = int(model.n_neighbors)
+        self.least_run = RUN_FOR_INSERTION if t >= MANY_TESTS else RUN_IF_FEW_TESTS
         self.weighted = model.weights == "distance"
         exponent = METRICS.get(model.metric, model.p)
         distances = cdist(problem.x_test, problem.x, "minkowski", p=exponent)
@@ -92,15 +96,15 @@ class KNeighborsClassifierTrainer(_NeighboursTrainer):
         votes = np.stack([targets == code for code in range(first, self.n_classes)])
         return votes if weights is None else votes * weights
 
-    def regular(self, members: FloatArray, output: Output) -> BoolArray:
+    def regular(self, members: Members, output: Output) -> BoolArray:
         """Return which coalitions [b] have k rows; and all classes, unless labels are wanted."""
-        enough = members.sum(axis=1) >= self.k
+        enough = members.sizes >= self.k
         if output == "labels":
             return enough
         return enough & (self.sums.counts(members) > 0).all(axis=1)
 
-    def fit_predict(self, members: FloatArray, output: Output) -> Predictions:
-        """Return labels, probabilities or probabilities of class 1, for coalitions [b, m]."""
+    def fit_predict(self, members: Members, output: Output) -> Predictions:
+        """Return labels, probabilities or probabilities of class 1."""
         votes, sure = self.walk(members)
         if not self.weighted:
             votes = np.concatenate([self.k - votes.sum(axis=0, keepdims=True), votes])
@@ -109,6 +113,8 @@ class KNeighborsClassifierTrainer(_NeighboursTrainer):
             if self.weighted:
                 two = np.partition(votes, -2, axis=1)[:, -2:]
                 sure &= (two[:, 1] - two[:, 0] > VOTE_ROUNDING * two[:, 1]).all(axis=1)
+            if self.n_classes == 2:
+                return Predictions((votes[:, 1] > votes[:, 0]).astype(np.int64), sure)
             return Predictions(votes.argmax(axis=1), sure)
         shares = votes / votes.sum(axis=1, keepdims=True)
         if output == "probabilities":
@@ -142,12 +148,12 @@ class KNeighborsRegressorTrainer(_NeighboursTrainer):
     def _channels(self, targets: AnyArray, weights: FloatArray | None) -> AnyArray:
         return targets[None] if weights is None else np.stack([targets * weights, weights])
 
-    def regular(self, members: FloatArray, output: Output) -> BoolArray:
+    def regular(self, members: Members, output: Output) -> BoolArray:
         """Return which coalitions [b] have k rows."""
-        return np.asarray(members.sum(axis=1) >= self.k)
+        return np.asarray(members.sizes >= self.k)
 
-    def fit_predict(self, members: FloatArray, output: Output) -> Predictions:
-        """Return the predicted targets [b, t] for coalitions [b, m]."""
+    def fit_predict(self, members: Members, output: Output) -> Predictions:
+        """Return the predicted targets [b, t]."""
         totals, sure = self.walk(members)
         means = totals[0] / (totals[1] if self.weighted else self.k)
         return Predictions(means.T, sure)

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from functools import cached_property
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
+
+from dvl_batched.members import ChainedMembers, Members
+from dvl_batched.trainers.joining import nearest_along
 
 if TYPE_CHECKING:
     from dvl_core.protocols import AnyArray, BoolArray, FloatArray, IntArray
@@ -76,7 +81,7 @@ class RankWalk:
     Examples
     --------
     >>> walk = RankWalk(np.array([[2, 0, 1]]), 2, np.array([[[5.0, 1.0, 2.0]]]))
-    >>> walk(np.array([[1.0, 1.0, 1.0], [1.0, 1.0, 0.0]]))[0]
+    >>> walk(Members(np.array([[True, True, True], [True, True, False]])))[0]
     array([[[6., 3.]]])
     """
 
@@ -110,11 +115,15 @@ class RankWalk:
         self._zeros = (ordered == 0).sum(axis=1)
         self._near = (ordered**2 <= NEAR * squares).sum(axis=1)
 
-    def __call__(self, members: FloatArray) -> tuple[FloatArray, BoolArray]:
-        """Return sums [c, t, b] for coalitions [b, m] of at least k rows, and which are sure."""
+    def __call__(self, members: Members) -> tuple[FloatArray, BoolArray]:
+        """Return sums [c, t, b] for coalitions of at least k rows, and which are sure."""
+        # A test point that lies on a member may have fewer neighbours.
+        if isinstance(members, ChainedMembers) and not self._near.any():
+            return self._along(members)
+        rows = members.rows
         m, t = self._order.shape
-        b = len(members)
-        here = np.ascontiguousarray(members.T, dtype=bool)
+        b = len(rows)
+        here = np.ascontiguousarray(rows.T)
         result = np.zeros((self.n_channels, t, b))
         counts = np.zeros((t, b), dtype=np.min_scalar_type(2 * m + 1))
         sure = self._start(here, result, counts)
@@ -126,8 +135,10 @@ class RankWalk:
             length = max(1, min(length, MOST_AT_ONCE // (t * len(columns))))
             stretch = slice(start, start + length)
             found = here[self._order[stretch]]
-            running = np.cumsum(found, axis=0, dtype=counts.dtype)
-            running += counts
+            running = found.astype(counts.dtype)
+            running[0] += counts
+            for before, after in pairwise(running):
+                after += before
             counts = running[-1]
             if groups is not None:
                 clear = self._follow_ties(stretch, found, running, groups)
@@ -145,6 +156,33 @@ class RankWalk:
                 break
         result[:, :, columns] = totals
         return result, sure
+
+    def _along(self, members: ChainedMembers) -> tuple[FloatArray, BoolArray]:
+        """Return the same for coalitions that grow, by inserting the rows that join."""
+        m, t = self._order.shape
+        result = np.empty((self.n_channels, t, len(members)))
+        sure = np.ones(len(members), dtype=bool)
+        depth = self.k if self._ties is None else self.k + 1
+        for part, order, joined in members.chains():
+            found = nearest_along(self._ranks[order], joined, depth)
+            nearest, places = found.ranks[: self.k], found.places
+            for channel, sums in zip(self._channels, result, strict=True):
+                sums[:, part] = channel[nearest, found.tests].sum(axis=0)[places].T
+            if self._ties is not None:
+                last, following = found.ranks[self.k - 1], np.minimum(found.ranks[self.k], m - 1)
+                tied = self._ties[last, found.tests] == self._ties[following, found.tests]
+                tied &= found.ranks[self.k] < m
+                sure[part] = ~tied[places].any(axis=1)
+        return result, sure
+
+    @cached_property
+    def _ranks(self) -> IntArray:
+        """The rank of each training row for each test point [m, t]."""
+        ranks = np.empty(self._order.shape, dtype=np.int32)
+        np.put_along_axis(
+            ranks, self._order, np.arange(len(ranks), dtype=np.int32)[:, None], axis=0
+        )
+        return ranks
 
     def _start(self, here: BoolArray, totals: FloatArray, counts: AnyArray) -> BoolArray:
         """Settle the test points that lie on a member; return which coalitions [b] are sure."""
