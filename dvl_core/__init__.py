@@ -37,6 +37,7 @@ _EXPORTS = {
     "MinUpdates": "dvl_core.stopping",
     "ModelUtility": "dvl_core.utilities",
     "NoStopping": "dvl_core.stopping",
+    "OneSampleFitsAllSampler": "dvl_core.samplers",
     "RankCorrelation": "dvl_core.stopping",
     "RecordingSampler": "dvl_core.samplers",
     "RelativeStandardError": "dvl_core.stopping",
@@ -81,6 +82,7 @@ if TYPE_CHECKING:
     from dvl_core.samplers import DeterministicUniformSampler as DeterministicUniformSampler
     from dvl_core.samplers import LOOSampler as LOOSampler
     from dvl_core.samplers import MatchedSampler as MatchedSampler
+    from dvl_core.samplers import OneSampleFitsAllSampler as OneSampleFitsAllSampler
     from dvl_core.samplers import RecordingSampler as RecordingSampler
     from dvl_core.samplers import UniformSampler as UniformSampler
     from dvl_core.scorers import SupervisedScorer as SupervisedScorer

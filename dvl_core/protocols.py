@@ -42,6 +42,7 @@ __all__ = [
     "Semivalue",
     "Solution",
     "Store",
+    "Uneven",
     "Utility",
     "Valuation",
 ]
@@ -157,6 +158,14 @@ class Design(Protocol):
 
     def accumulator(self) -> Accumulator:
         """Return fresh statistics for a run."""
+
+
+@runtime_checkable
+class Uneven(Protocol):
+    """A design whose blocks differ in how many utility values they use."""
+
+    def evaluations_in(self, block: int) -> int:
+        """Return the most utility values that block number `block` uses."""
 
 
 @runtime_checkable

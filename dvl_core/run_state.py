@@ -11,7 +11,7 @@ import numpy as np
 
 from dvl_core.checkpoint import Checkpoint
 from dvl_core.errors import DvlWarning
-from dvl_core.protocols import Finishing
+from dvl_core.protocols import Finishing, Uneven
 from dvl_core.result import ValuationResult
 from dvl_core.stopping import Progress, StoppingRule, Verdict
 from dvl_core.trace import Trace, ValueHistory
@@ -59,6 +59,8 @@ class RunState:
         self.accumulator = self.design.accumulator()
         self.stopping.start(self.design.n_players)
         self._started = time.perf_counter()
+        # Looked up once: asking for a protocol takes longer than folding a small block.
+        self._uneven = self.design if isinstance(self.design, Uneven) else None
 
     @property
     def elapsed(self) -> float:
@@ -96,7 +98,10 @@ class RunState:
         if self.next_block == 0:
             return False
         estimate = self.accumulator.estimate()
-        block = self.design.block_evaluations
+        if self._uneven is None:
+            block = self.design.block_evaluations
+        else:
+            block = self._uneven.evaluations_in(self.next_block)
         progress = Progress(estimate, self.n_evaluations, block, self.elapsed, self.next_block)
         self.verdict = self.stopping.check(progress)
         if self.complete:

@@ -13,6 +13,7 @@ from dvl_core.designs.draws import AllOthers, FairCoins, SizedSubsets
 from dvl_core.designs.kept import KeptCoalitionsDesign
 from dvl_core.designs.marginals import PlayerOrder, check_order
 from dvl_core.designs.recorded import RecordedDesign
+from dvl_core.designs.strata import StrataDesign, sizes_for_all
 from dvl_core.designs.streaming import StreamingAdjustedDesign
 from dvl_core.errors import InvalidOptionError
 from dvl_core.semivalues import checked_size_law
@@ -27,6 +28,7 @@ __all__ = [
     "DeterministicUniformSampler",
     "LOOSampler",
     "MatchedSampler",
+    "OneSampleFitsAllSampler",
     "RecordingSampler",
     "UniformSampler",
 ]
@@ -180,7 +182,59 @@ class AdjustedSampler:
         proxy = automatic if self.proxy == "auto" else self.proxy
         if proxy == "size":
             return StreamingAdjustedDesign(law, drawn, "adjusted")
-        return KeptCoalitionsDesign(n_players, AdjustedMeans(law, drawn, proxy), "adjusted")
+        # What is left of an additive game comes in pairs of opposite errors; not so of sizes.
+        paired = bool(np.allclose(drawn, drawn[::-1], rtol=1e-9, atol=0.0))
+        means = AdjustedMeans(law, drawn, proxy, paired)
+        return KeptCoalitionsDesign(means, "adjusted")
+
+
+@dataclass(frozen=True)
+class OneSampleFitsAllSampler:
+    """Coalitions by size; a mean for every player and size, of those with and those without it.
+
+    For when evaluations are many: what players differ by at a size adds nothing to the error once
+    every stratum has been met a few times. Empty strata take a smooth function of the size. An
+    additive game that is subtracted, as by `AdjustedSampler`, is worth more on the data games that
+    were tried. Memory is O(n^2), for up to 6,000 players.
+
+    Parameters
+    ----------
+    sizes : str
+        "semivalue": sizes are drawn as the semivalue needs them. "all": as is best for making
+        every semivalue of the same coalitions, see `RecordingSampler`.
+    paired : bool
+        Follow every coalition by its complement.
+
+    References
+    ----------
+    Li, W. and Yu, Y. (2024). One Sample Fits All: Approximating All Probabilistic Values
+    Simultaneously and Efficiently. NeurIPS, section 4. Kolpaczki, P., Bengs, V., Muschalik, M. and
+    Huellermeier, E. (2024). Approximating the Shapley Value without Marginal Contributions. AAAI,
+    section 5.
+
+    Examples
+    --------
+    >>> from dvl_core import BetaSemivalue
+    >>> OneSampleFitsAllSampler().design(6, BetaSemivalue(4, 1)).guarantee
+    'consistent'
+    """
+
+    sizes: Literal["semivalue", "all"] = "semivalue"
+    paired: bool = False
+
+    def __post_init__(self) -> None:
+        if self.sizes not in ("semivalue", "all"):
+            raise InvalidOptionError(f"sizes must be 'semivalue' or 'all', got {self.sizes!r}")
+
+    def design(self, n_players: int, semivalue: Semivalue) -> Design:
+        """Return the design of this sampler; it covers every semivalue."""
+        if n_players < 3:
+            return DeterministicUniformSampler().design(n_players, semivalue)
+        law = checked_size_law(semivalue, n_players)
+        drawn = balanced_sizes(law) if self.sizes == "semivalue" else sizes_for_all(n_players)
+        if self.paired:
+            drawn = (drawn + drawn[::-1]) / 2
+        return StrataDesign(law, drawn, "one-sample-fits-all", self.paired)
 
 
 @dataclass(frozen=True)

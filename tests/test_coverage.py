@@ -8,18 +8,33 @@ import pytest
 from dvl_banzhaf import KernelBanzhafSampler, MSRSampler
 from dvl_core import BanzhafSemivalue, BetaSemivalue, MaxEvaluations, ShapleySemivalue, engine
 from dvl_core.games import RandomGame, exact_values
-from dvl_core.samplers import AdjustedSampler, AntitheticSampler, MatchedSampler, UniformSampler
+from dvl_core.samplers import (
+    AdjustedSampler,
+    AntitheticSampler,
+    MatchedSampler,
+    OneSampleFitsAllSampler,
+    UniformSampler,
+)
 from dvl_shapley import (
     AntitheticOwenSampler,
     AntitheticPermutationSampler,
+    ComplementarySampler,
     LeastSquaresSampler,
     OwenSampler,
     PermutationSampler,
+    QuasiPermutationSampler,
     StratifiedSampler,
     VRDSSampler,
 )
 
 REPETITIONS = 500
+KEEP_SAMPLES = (
+    AdjustedSampler,
+    ComplementarySampler,
+    KernelBanzhafSampler,
+    LeastSquaresSampler,
+    OneSampleFitsAllSampler,
+)
 
 
 @pytest.mark.slow
@@ -35,6 +50,14 @@ REPETITIONS = 500
         (KernelBanzhafSampler(), BanzhafSemivalue()),
         (AdjustedSampler("linear"), BetaSemivalue(4, 1)),
         (AdjustedSampler("size"), ShapleySemivalue()),
+        (OneSampleFitsAllSampler(), ShapleySemivalue()),
+        (OneSampleFitsAllSampler(paired=True), ShapleySemivalue()),
+        (OneSampleFitsAllSampler(sizes="all"), BetaSemivalue(4, 1)),
+        (ComplementarySampler(), ShapleySemivalue()),
+        (QuasiPermutationSampler(), ShapleySemivalue()),
+        (QuasiPermutationSampler("orthogonal"), ShapleySemivalue()),
+        (MSRSampler(subtract="size"), BanzhafSemivalue()),
+        (MSRSampler(subtract="linear"), BanzhafSemivalue(0.3)),
         (VRDSSampler(), ShapleySemivalue()),
         (MatchedSampler(), ShapleySemivalue()),
         (OwenSampler(), ShapleySemivalue()),
@@ -47,7 +70,7 @@ REPETITIONS = 500
 )
 def test_intervals_cover(sampler: object, semivalue: object) -> None:
     # Samplers that keep what they saw know a game of 8 players after 1,600 evaluations.
-    keeps = isinstance(sampler, LeastSquaresSampler | KernelBanzhafSampler | AdjustedSampler)
+    keeps = isinstance(sampler, KEEP_SAMPLES) or getattr(sampler, "subtract", "") == "linear"
     game = RandomGame(12 if keeps else 8, 17)
     exact = exact_values(game, semivalue)
     design = sampler.design(game.n_players, semivalue)

@@ -220,7 +220,7 @@ def test_b14_merged_standard_errors_of_ratios_and_least_squares_mean_what_they_s
     sampler: object,
 ) -> None:
     """Their variances stand for squared standard errors, and pool as those of means do."""
-    game = RandomGame(8, 5)
+    game = RandomGame(10, 5)
     exact = exact_values(game, BanzhafSemivalue())
 
     def run(seed: int, budget: int) -> ValuationResult:
@@ -231,7 +231,7 @@ def test_b14_merged_standard_errors_of_ratios_and_least_squares_mean_what_they_s
     for (short, long), result in zip(parts, merged, strict=True):
         assert result.counts.tolist() == (short.counts + long.counts).tolist()
     z = np.array([(result.values - exact) / result.stderr for result in merged])
-    # 50 merged results of 8 correlated players: the mean square of z has a spread of about 0.1.
+    # 50 merged results of 10 correlated players: the mean square of z has a spread of about 0.1.
     assert 0.7 < np.square(z).mean() < 1.4
     assert abs(z.mean()) < 0.25
 

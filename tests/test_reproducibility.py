@@ -218,7 +218,7 @@ def test_ctrl_c_at_any_moment_leaves_a_state_that_goes_on(
 
     def interrupted(coalitions: np.ndarray) -> np.ndarray:
         calls["utility"] += 1
-        if calls["utility"] == {"anchors": 1, "block": 4}.get(moment):
+        if calls["utility"] == {"anchors": 1, "block": 6}.get(moment):
             os.kill(os.getpid(), signal.SIGINT)
         return quadratic(coalitions)
 

@@ -122,6 +122,6 @@ def test_the_least_core_of_a_record_is_that_of_its_own_run() -> None:
     np.testing.assert_allclose(found.values, own.values, atol=1e-9)
     assert found.extras["subsidy"] == pytest.approx(own.extras["subsidy"])
     assert not found.stderr.any()
-    some = least_core_of(recorded(game, LeastSquaresSampler(), 40, 0))
+    some = least_core_of(recorded(game, LeastSquaresSampler(), 50, 0))
     assert np.isinf(some.stderr).all()
     assert some.extras["subsidy"] <= own.extras["subsidy"] + 1e-9

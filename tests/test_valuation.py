@@ -61,7 +61,7 @@ def test_an_unbound_utility_asks_for_data() -> None:
 
 def test_without_a_rule_it_says_what_it_does() -> None:
     with pytest.warns(DvlWarning, match=r"stopping after 1,000 utility evaluations"):
-        result = DataBanzhafValuation(SizeGame(6), seed=0).fit().result
+        result = DataBanzhafValuation(SizeGame(20), seed=0).fit().result
     assert 900 < result.n_evaluations <= 1000
     assert "1,000" in result.stop_reason
 

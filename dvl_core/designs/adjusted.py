@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dvl_core.designs.kept import UNITS_A_BLOCK, growth_for
+from dvl_core.designs.enumeration import level_means
+from dvl_core.designs.kept import growth_for
 from dvl_core.designs.proxies import fit_proxy
+from dvl_core.designs.sized import units_a_block
 from dvl_core.statistics import Estimate
 
 if TYPE_CHECKING:
-    from dvl_core.designs.kept import KeptSample
+    from dvl_core.designs.kept_sample import KeptSample
     from dvl_core.designs.proxies import ProxyKind
     from dvl_core.protocols import BoolArray, FloatArray, IntArray
 
@@ -26,6 +28,7 @@ __all__ = [
 
 FOLDS = 4
 FEW_BLOCKS = 8
+MOST_LEAST_UNITS = 32
 
 
 def balanced_sizes(law: FloatArray) -> FloatArray:
@@ -81,18 +84,26 @@ class AdjustedMeans:
         Size law q of the coalitions.
     proxy : str
         What is fitted, see `fit_proxy`.
+    paired : bool
+        Follow every coalition by its complement; q must be symmetric.
     """
 
     law: FloatArray
     drawn: FloatArray
     proxy: ProxyKind
-    paired: bool = False
+    paired: bool
 
     @property
     def identity(self) -> dict[str, Any]:
         """What decides the values."""
         laws = [self.law.tobytes().hex(), self.drawn.tobytes().hex()]
-        return {"estimator": "adjusted", "laws": laws, "proxy": self.proxy, "folds": FOLDS}
+        return {
+            "estimator": "adjusted",
+            "laws": laws,
+            "proxy": self.proxy,
+            "paired": self.paired,
+            "folds": FOLDS,
+        }
 
     @property
     def size_law(self) -> FloatArray:
@@ -106,31 +117,28 @@ class AdjustedMeans:
 
     @property
     def least_units(self) -> int:
-        """A block, in as many parts as there are folds."""
-        return UNITS_A_BLOCK
+        """Enough for every fold to have some."""
+        return min(units_a_block(len(self.law), self.paired), MOST_LEAST_UNITS)
 
     def estimate(self, sample: KeptSample) -> Estimate:
         """Return values, and standard errors from the spread of the means of blocks."""
         n = len(self.law)
         # The sizes of a block are drawn together. Of few blocks, parts are taken for observations:
         # their means differ by more than they would if they were independent.
-        few = len(sample) < FEW_BLOCKS * UNITS_A_BLOCK
-        units = UNITS_A_BLOCK // FOLDS if few else UNITS_A_BLOCK
-        blocks = np.arange(sample.values.size) // (units * sample.values.shape[1])
-        coalitions, values = sample.coalitions.reshape(-1, n), sample.values.ravel()
+        of_block = units_a_block(n, self.paired)
+        units = [of_block, of_block // FOLDS, 1]
+        enough = [FEW_BLOCKS, FOLDS, 0]
+        for size, least in zip(units, enough, strict=True):
+            _, blocks = np.unique(sample.numbers // size, return_inverse=True)
+            if blocks[-1] + 1 >= least:
+                break
         return adjusted_estimate(
-            self.law, self.drawn, self.proxy, coalitions, values, blocks, sample.ends
+            self.law, self.proxy, sample, np.repeat(blocks, sample.values.shape[1])
         )
 
 
 def adjusted_estimate(
-    law: FloatArray,
-    drawn: FloatArray,
-    proxy: ProxyKind,
-    coalitions: BoolArray,
-    values: FloatArray,
-    blocks: IntArray,
-    ends: FloatArray,
+    law: FloatArray, proxy: ProxyKind, sample: KeptSample, blocks: IntArray
 ) -> Estimate:
     """Return values, and standard errors from the spread of the means of blocks.
 
@@ -138,34 +146,37 @@ def adjusted_estimate(
     ----------
     law : float array [n]
         Size law of the semivalue.
-    drawn : float array [n + 1]
-        Size law of the coalitions.
     proxy : str
         What is fitted, see `fit_proxy`.
-    coalitions : bool array [u, n]
-        Uniform among those of their size.
-    values : float array [u]
-        Their utilities.
-    blocks : int array [u]
+    sample : KeptSample
+        Coalitions that are uniform among those of their size.
+    blocks : int array [u r]
         Number of the block of each, ascending from 0 without gaps. Blocks are independent of each
         other: one is in one fold, and one observation.
-    ends : float array [2]
-        Utilities of the empty and the full coalition.
     """
     n, n_blocks = len(law), int(blocks[-1]) + 1
-    sizes = coalitions.sum(axis=1)
+    coalitions, values = sample.coalitions.reshape(-1, n), sample.values.ravel()
+    all_known = np.concatenate([[[False] * n, [True] * n], sample.known])
+    known_values = np.concatenate([sample.ends, sample.known_values])
+    sizes, known_sizes = coalitions.sum(axis=1), all_known.sum(axis=1)
     observations = np.empty((n_blocks, n))
     per_block = len(values) / n_blocks
     for fold in range(FOLDS):
         inside = blocks % FOLDS == fold
         others = ~inside
-        fitted = fit_proxy(proxy, coalitions[others], sizes[others], values[others], ends)
-        at_ends = fitted.predict(np.array([[False] * n, [True] * n]), np.array([0, n]))
-        known = fitted.semivalue(law) + end_values(law, ends - at_ends)
+        fitted = fit_proxy(
+            proxy,
+            np.concatenate([coalitions[others], sample.known]),
+            np.concatenate([sizes[others], known_sizes[2:]]),
+            np.concatenate([values[others], sample.known_values]),
+            sample.ends,
+        )
+        unexplained = known_values - fitted.predict(all_known, known_sizes)
+        certain = fitted.semivalue(law) + level_means(law, all_known, unexplained)
         residuals = values[inside] - fitted.predict(coalitions[inside], sizes[inside])
-        member, outsider = factors_by_size(law, drawn)[:, sizes[inside]] * residuals
+        member, outsider = factors_by_size(law, sample.law)[:, sizes[inside]] * residuals
         sums = _block_sums(coalitions[inside], member, outsider, blocks[inside] // FOLDS)
-        observations[fold::FOLDS] = known + sums / per_block
+        observations[fold::FOLDS] = certain + sums / per_block
     variances = observations.var(axis=0, ddof=1)
     counts = np.full(n, n_blocks, dtype=np.int64)
     return Estimate(observations.mean(axis=0), variances, counts, np.sqrt(variances / n_blocks))

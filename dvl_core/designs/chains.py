@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from dvl_core.designs.orders import INDEPENDENT
 from dvl_core.errors import InvalidOptionError
 from dvl_core.statistics import Estimate, RowMoments
 
 if TYPE_CHECKING:
+    from dvl_core.designs.orders import OrderDraw
     from dvl_core.protocols import (
         Accumulator,
         AnyArray,
@@ -64,8 +66,8 @@ class ChainDesign:
         Importance weight of a marginal by the size of its prefix.
     sampler : str
         Name of the sampler, part of the identity.
-    antithetic : bool
-        Follow every permutation by its reverse and count the pair as one replicate.
+    draw : OrderDraw
+        How permutations are drawn, and how many are one replicate.
     truncation : Truncation, optional
         Cut chains short; the players left out get a marginal of zero.
     enumerate_all : bool
@@ -74,7 +76,7 @@ class ChainDesign:
 
     weights: FloatArray
     sampler: str
-    antithetic: bool = False
+    draw: OrderDraw = INDEPENDENT
     truncation: Truncation | None = None
     enumerate_all: bool = False
 
@@ -92,10 +94,10 @@ class ChainDesign:
 
     @property
     def replicates_per_block(self) -> int:
-        """Permutations (pairs of them if antithetic) that one block follows."""
+        """Independent observations of every marginal in one block."""
         if self.enumerate_all:
             return math.factorial(min(self.n_players, 6))
-        evaluations = max(self.n_players - 1, 1) * (2 if self.antithetic else 1)
+        evaluations = max(self.n_players - 1, 1) * self.draw.per_replicate
         return max(1, EVALUATIONS_A_BLOCK // evaluations)
 
     @property
@@ -108,8 +110,8 @@ class ChainDesign:
     @property
     def block_evaluations(self) -> int:
         """The most utility values that one block uses."""
-        chains = self.replicates_per_block * (2 if self.antithetic else 1)
-        return chains * (self.n_players - 1)
+        chains = 1 if self.enumerate_all else self.draw.per_replicate
+        return self.replicates_per_block * chains * (self.n_players - 1)
 
     @property
     def guarantee(self) -> Guarantee:
@@ -130,6 +132,7 @@ class ChainDesign:
             "sampler": self.sampler,
             "n_players": self.n_players,
             "replicates_per_block": self.replicates_per_block,
+            "draw": self.draw.identity,
             "truncation": None if self.truncation is None else self.truncation.identity,
             "weights": self.weights.tobytes().hex(),
         }
@@ -153,10 +156,8 @@ class ChainDesign:
         marginals = np.diff(values, axis=1) * self.weights
         rows = np.empty_like(marginals)
         np.put_along_axis(rows, permutations, marginals, axis=1)
-        if self.antithetic:
-            half = len(rows) // 2
-            rows = (rows[:half] + rows[half:]) / 2
-        return {"rows": rows}
+        together = -1, self.replicates_per_block, self.n_players
+        return {"rows": rows.reshape(together).mean(axis=0)}
 
     def accumulator(self) -> Accumulator:
         """Return means and spreads of the marginals."""
@@ -166,12 +167,11 @@ class ChainDesign:
         return RowMoments(self.n_players)
 
     def _permutations(self, block: int, rng: np.random.Generator) -> IntArray:
-        """Return the permutations [m, n] of a block; reverses in the second half."""
+        """Return the permutations [m, n] of a block, one of every replicate after the other."""
         n, m = self.n_players, self.replicates_per_block
         if self.enumerate_all:
             return _lexicographic(n, block * m, m)
-        drawn = rng.permuted(np.tile(np.arange(n), (m, 1)), axis=1)
-        return np.concatenate([drawn, drawn[:, ::-1]]) if self.antithetic else drawn
+        return self.draw(rng, m, n).reshape(-1, n)
 
     def _walk(
         self,

@@ -252,14 +252,12 @@ class _WeightedMeans:
 
     def estimate(self) -> Estimate:
         """Return differences of means, with standard errors by the delta method."""
-        n = self.sums.shape[2]
-        values, squared_errors = np.zeros(n), np.zeros(n)
-        for sign, (count, w, w2, wu, w2u, w2u2) in zip((1.0, -1.0), self.sums, strict=True):
-            with np.errstate(invalid="ignore", divide="ignore"):
-                mean = wu / w
-                spread = np.maximum(w2u2 - 2 * mean * w2u + mean * mean * w2, 0.0) / (w * w)
-                squared_errors += np.where(count > 1, spread * count / (count - 1), np.inf)
-            values += sign * mean
+        count, w, w2, wu, w2u, w2u2 = self.sums.swapaxes(0, 1)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            mean = wu / w
+            spread = np.maximum(w2u2 - mean * (2 * w2u - mean * w2), 0.0) / (w * w)
+            squared_errors = np.where(count > 1, spread * count / (count - 1), np.inf).sum(axis=0)
+        values = mean[0] - mean[1]
         known = np.isfinite(values)
         counts = np.where(known, self.total, 0)
         stderr = np.where(known, np.sqrt(squared_errors), np.inf)

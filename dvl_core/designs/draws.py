@@ -12,7 +12,12 @@ from dvl_core.semivalues import BanzhafSemivalue, LOOSemivalue
 if TYPE_CHECKING:
     from dvl_core.protocols import BoolArray, FloatArray, IntArray
 
-__all__ = ["AllOthers", "FairCoins", "SizedSubsets"]
+__all__ = ["AllOthers", "FairCoins", "SizedSubsets", "uniform_subsets"]
+
+KEYS_A_CHUNK = 1 << 14
+"""Random numbers that are looked at together: they stay in the cache of a core."""
+MOST_TO_SORT = 500
+"""Up to here sorting many rows at a time is faster than to part them one by one."""
 
 
 @dataclass(frozen=True)
@@ -110,8 +115,47 @@ class SizedSubsets:
         levels = (np.arange(self.n_sizes)[:, None] + rng.random(shape)) / self.n_sizes
         cumulative = np.cumsum(self.law)
         sizes = np.searchsorted(cumulative / cumulative[-1], levels, side="right")
-        keys = rng.random((*shape, n_players))
-        # The player itself comes last, so that it is among none of the chosen.
-        keys[:, np.arange(len(players)), players] = 2.0
-        ranks = keys.argsort(axis=-1).argsort(axis=-1)
-        return np.asarray(ranks < sizes[..., None])
+        never = np.tile(players, self.n_sizes)
+        return uniform_subsets(rng, sizes.ravel(), n_players, never).reshape(*shape, n_players)
+
+
+def uniform_subsets(
+    rng: np.random.Generator, sizes: IntArray, n_players: int, never: IntArray | None = None
+) -> BoolArray:
+    """Return a coalition [m, n] of each of `sizes` [m], all of that size equally likely.
+
+    Parameters
+    ----------
+    rng : Generator
+        Source of the draws.
+    sizes : int array [m]
+        From 0 to n, to n - 1 with `never`.
+    n_players : int
+        n.
+    never : int array [m], optional
+        A player that is not to be in the coalition.
+
+    Examples
+    --------
+    >>> uniform_subsets(np.random.default_rng(0), np.array([0, 2, 3]), 3).sum(axis=1).tolist()
+    [0, 2, 3]
+    """
+    coalitions = np.empty((len(sizes), n_players), dtype=bool)
+    step = max(1, KEYS_A_CHUNK // n_players)
+    for start in range(0, len(sizes), step):
+        rows = slice(start, start + step)
+        drawn = coalitions[rows]
+        keys = rng.random(drawn.shape)
+        if never is not None:
+            keys[np.arange(len(keys)), never[rows]] = 2.0
+        # Those with the smallest keys are in: up to the key of that rank, counted from 0.
+        last = np.maximum(sizes[rows] - 1, 0)
+        ranked = keys.copy()
+        if n_players <= MOST_TO_SORT:
+            ranked.sort(axis=1)
+        else:
+            for row, rank in zip(ranked, last.tolist(), strict=True):
+                row.partition(rank)
+        np.less_equal(keys, ranked[np.arange(len(keys)), last][:, None], out=drawn)
+    coalitions[sizes == 0] = False
+    return coalitions

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dvl_core.errors import DvlWarning
-from dvl_core.protocols import Finishing
+from dvl_core.protocols import Finishing, Uneven
 
 if TYPE_CHECKING:
     from dvl_core.protocols import (
@@ -73,6 +73,12 @@ class RecordedDesign:
         """The most utility values that one block uses."""
         return self.source.block_evaluations
 
+    def evaluations_in(self, block: int) -> int:
+        """Return what the source says of a block."""
+        if isinstance(self.source, Uneven):
+            return self.source.evaluations_in(block)
+        return self.block_evaluations
+
     @property
     def guarantee(self) -> Guarantee:
         """What the estimates of the source are."""
@@ -94,7 +100,10 @@ class RecordedDesign:
         rng: np.random.Generator,
         anchor_values: FloatArray,
     ) -> dict[str, AnyArray]:
-        """Return the sample of the source, and the ``members``, ``values`` and ``ends``."""
+        """Return the sample of the source, and the ``members``, ``values`` and ``ends``.
+
+        ``drawn`` is false of a block in which coalitions are enumerated.
+        """
         asked: list[BoolArray] = [np.zeros((0, self.n_players), dtype=bool)]
         answered: list[FloatArray] = [np.zeros(0)]
 
@@ -106,10 +115,12 @@ class RecordedDesign:
 
         places = anchors_with_ends(self.source)[1]
         sample = self.source.evaluate(block, recorded, rng, anchor_values[places])
+        enumerated = "enumeration" in sample and int(sample["enumeration"]) >= 0
         return {f"source.{name}": array for name, array in sample.items()} | {
             "members": np.packbits(np.concatenate(asked), axis=1),
             "values": np.concatenate(answered),
             "ends": anchor_values[:2],
+            "drawn": np.array(not enumerated),
         }
 
     def accumulator(self) -> Accumulator:
@@ -126,6 +137,7 @@ class _Recorded:
         self.members: list[AnyArray] = [np.zeros((0, -(-n_players // 8)), dtype=np.uint8)]
         self.values: list[FloatArray] = [np.zeros(0)]
         self.lengths: list[int] = []
+        self.drawn: list[bool] = []
         self.ends = np.full(2, np.nan)
 
     def fold(self, sample: Mapping[str, AnyArray]) -> None:
@@ -134,6 +146,7 @@ class _Recorded:
         self.members.append(sample["members"])
         self.values.append(sample["values"])
         self.lengths.append(len(sample["values"]))
+        self.drawn.append(bool(sample["drawn"]))
         self.ends = sample["ends"]
 
     def estimate(self) -> Estimate:
@@ -168,6 +181,7 @@ class _Recorded:
         self.source.restore(_of_source(state))
         self.members, self.values = [state["members"]], [state["values"]]
         self.lengths = state["lengths"].tolist()
+        self.drawn = state["drawn"].tolist()
         self.ends = state["ends"]
 
     def _arrays(self) -> dict[str, AnyArray]:
@@ -178,6 +192,7 @@ class _Recorded:
             "members": self.members[0],
             "values": self.values[0],
             "lengths": lengths,
+            "drawn": np.array(self.drawn, dtype=bool),
             "ends": self.ends,
         }
 

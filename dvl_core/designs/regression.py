@@ -10,9 +10,9 @@ from scipy.linalg import cho_factor, cho_solve
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from dvl_core.protocols import BoolArray, FloatArray
+    from dvl_core.protocols import FloatArray
 
-__all__ = ["least_squares", "repeats"]
+__all__ = ["least_squares"]
 
 RIDGE = 1e-11
 """Relative to the mean of the diagonal: against rounding only."""
@@ -85,16 +85,3 @@ def least_squares(
             spread = spread * factors[rows]
         variances += np.square(solved[:n] + shared @ solved[n:]) @ spread
     return coefficients[:n] + shared @ coefficients[n:], variances
-
-
-def repeats(coalitions: BoolArray) -> tuple[FloatArray, int]:
-    """Return how often each row [u] of `coalitions` [u, n] is there, and how many differ.
-
-    Examples
-    --------
-    >>> repeats(np.array([[True, False], [True, True], [True, False]]))
-    (array([2., 1., 2.]), 2)
-    """
-    packed = np.packbits(coalitions, axis=1)
-    _, place, counts = np.unique(packed, axis=0, return_inverse=True, return_counts=True)
-    return counts[place.ravel()].astype(float), len(counts)

@@ -9,27 +9,30 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dvl_core.designs.adjusted import end_values, factors_by_size
-from dvl_core.designs.kept import UNITS_A_BLOCK, evaluated_units, warn_of_too_few
-from dvl_core.designs.proxies import SizeMoments
+from dvl_core.designs.enumeration import without_sizes
+from dvl_core.designs.kept_sample import warn_of_too_few
+from dvl_core.designs.proxies import SizeMoments, SizeProxy
+from dvl_core.designs.sized import evaluated, sized_coalitions, units_a_block
 from dvl_core.statistics import Estimate, RunningMoments
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from dvl_core.designs.proxies import SizeProxy
     from dvl_core.protocols import AnyArray, BoolArray, FloatArray, Guarantee
 
 __all__ = ["StreamingAdjustedDesign"]
 
 FIRST_BLOCKS = 8
 """Held back until a function of the size can be fitted to all of them but one."""
+BLOCKS_A_FIT = 8
+"""The function is fitted anew after so many: it hardly changes in between."""
 
 
 @dataclass(frozen=True, eq=False)
 class StreamingAdjustedDesign:
     """Coalitions by size; weighted means of what a function of the size leaves unexplained.
 
-    The function that is subtracted from a block is fitted to the blocks before it, for each of the
+    The function that is subtracted from a block is fitted to blocks before it, for each of the
     first few to the others of them, so that it does not depend on what it is subtracted from.
     Memory is O(n), whatever the number of evaluations.
 
@@ -38,7 +41,7 @@ class StreamingAdjustedDesign:
     law : float array [n]
         Size law of the semivalue.
     drawn : float array [n + 1]
-        Size law of the coalitions, 0 at both ends.
+        Size law of the coalitions.
     sampler : str
         Name of the sampler, part of the identity.
     """
@@ -48,7 +51,6 @@ class StreamingAdjustedDesign:
     sampler: str
     guarantee: Guarantee = "consistent"
     n_blocks: None = None
-    block_evaluations: int = UNITS_A_BLOCK
 
     @property
     def n_players(self) -> int:
@@ -56,15 +58,20 @@ class StreamingAdjustedDesign:
         return len(self.law)
 
     @property
+    def block_evaluations(self) -> int:
+        """The most utility values that one block uses."""
+        return units_a_block(self.n_players, paired=False)
+
+    @property
     def size_law(self) -> FloatArray:
-        """Law [n + 1] of the size of what is evaluated."""
-        return self.drawn
+        """Law [n + 1] of the size of what is evaluated: the ends are anchors."""
+        return without_sizes(self.drawn, [0, self.n_players])
 
     @property
     def identity(self) -> dict[str, Any]:
         """What decides the coalitions of a block, and what they are folded into."""
         laws = [self.law.tobytes().hex(), self.drawn.tobytes().hex()]
-        return {"sampler": self.sampler, "units_per_block": UNITS_A_BLOCK, "laws": laws}
+        return {"sampler": self.sampler, "units_per_block": self.block_evaluations, "laws": laws}
 
     def anchors(self) -> BoolArray:
         """Return the empty and the full coalition [2, n]."""
@@ -78,7 +85,8 @@ class StreamingAdjustedDesign:
         anchor_values: FloatArray,
     ) -> dict[str, AnyArray]:
         """Draw one block; ``members`` [u, 1, n / 8] (packed bits), ``values`` [u, 1], ``ends``."""
-        return evaluated_units(self.drawn, False, utility, rng, anchor_values)
+        drawn = sized_coalitions(rng, self.drawn, self.block_evaluations)
+        return evaluated(drawn, False, utility, anchor_values)
 
     def accumulator(self) -> _Stream:
         """Return the running means of the blocks."""
@@ -94,6 +102,8 @@ class _Stream(RunningMoments):
         self.factors = factors_by_size(law, drawn)
         self.first: list[Mapping[str, AnyArray]] = []
         self.moments: SizeMoments | None = None
+        self.by_size = np.zeros(len(law) + 1)
+        self.since_fit = 0
 
     def fold(self, sample: Mapping[str, AnyArray]) -> None:
         """Take in a block, or hold it back."""
@@ -102,15 +112,19 @@ class _Stream(RunningMoments):
             if len(self.first) == FIRST_BLOCKS:
                 self._fold_first()
             return
-        self._add(sample, self.moments.fit())
+        if self.since_fit == BLOCKS_A_FIT:
+            self._fit(self.moments)
+        self._add(sample, SizeProxy(self.by_size))
         self._learn(self.moments, sample)
+        self.since_fit += 1
 
     def finish(self) -> tuple[Estimate, dict[str, Any]]:
         """Return the estimate, with whatever was held back."""
         if self.moments is None and len(self.first) > 1:
             self._fold_first()
         elif self.first:
-            warn_of_too_few(UNITS_A_BLOCK, 2 * UNITS_A_BLOCK, len(self.law))
+            evaluated_so_far = len(self.first[0]["values"])
+            warn_of_too_few(evaluated_so_far, 2 * evaluated_so_far, len(self.law))
         return self.estimate(), {}
 
     def _fold_first(self) -> None:
@@ -124,7 +138,11 @@ class _Stream(RunningMoments):
         self.moments = SizeMoments(ends, n)
         for sample in self.first:
             self._learn(self.moments, sample)
+        self._fit(self.moments)
         self.first = []
+
+    def _fit(self, moments: SizeMoments) -> None:
+        self.by_size, self.since_fit = moments.fit().by_size, 0
 
     def _learn(self, moments: SizeMoments, sample: Mapping[str, AnyArray]) -> None:
         moments.add(self._members(sample).sum(axis=1, dtype=np.int64), sample["values"][:, 0])
@@ -146,7 +164,8 @@ class _Stream(RunningMoments):
         """Return the arrays that `restore` needs."""
         state = super().state()
         if self.moments is not None:
-            return state | {"gram": self.moments.gram, "moments": self.moments.moments}
+            fitted = {"by_size": self.by_size, "since_fit": np.array(self.since_fit)}
+            return state | fitted | {"gram": self.moments.gram, "moments": self.moments.moments}
         held: dict[str, AnyArray] = {}
         for number, sample in enumerate(self.first):
             held |= {f"first{number}.{name}": array for name, array in sample.items()}
@@ -159,6 +178,7 @@ class _Stream(RunningMoments):
             self.moments = SizeMoments(np.zeros(2), len(self.law))
             self.moments.gram = np.array(state["gram"])
             self.moments.moments = np.array(state["moments"])
+            self.by_size, self.since_fit = np.array(state["by_size"]), int(state["since_fit"])
         names = ("members", "values", "ends")
         numbers = range(sum(key.endswith(".values") for key in state))
         self.first = [{k: state[f"first{number}.{k}"] for k in names} for number in numbers]

@@ -12,3 +12,7 @@ test_weighted_banzhaf_conforms = conformance_test("valuation", partial(DataBanzh
 test_kernel_banzhaf_conforms = conformance_test("sampler", KernelBanzhafSampler)
 test_msr_conforms = conformance_test("sampler", MSRSampler)
 test_msr_of_small_coalitions_conforms = conformance_test("sampler", partial(MSRSampler, p=0.2))
+test_msr_without_size_conforms = conformance_test("sampler", partial(MSRSampler, subtract="size"))
+test_msr_without_linear_conforms = conformance_test(
+    "sampler", partial(MSRSampler, p=0.3, subtract="linear")
+)

@@ -7,7 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dvl_core import DeterministicUniformSampler, ShapleySemivalue, UniformSampler
+from dvl_core import (
+    DeterministicUniformSampler,
+    FunctionGame,
+    MatchedSampler,
+    MaxEvaluations,
+    ShapleySemivalue,
+    UniformSampler,
+)
 from dvl_core.errors import InvalidOptionError, UnsupportedSemivalueError
 from dvl_core.games import RandomGame, SizeGame, exact_values
 from dvl_delta import DeltaShapleySemivalue, DeltaShapleyValuation
@@ -59,3 +66,20 @@ def test_layers_that_cannot_be_are_refused(lower: int, upper: int | None) -> Non
 def test_more_layers_than_players_are_refused_before_anything_is_trained() -> None:
     with pytest.raises(InvalidOptionError, match="at least 8 players, the game has 5"):
         DeltaShapleyValuation(SizeGame(5), lower=0, upper=7).fit()
+
+
+def test_the_default_sampler_has_a_fraction_of_the_error_of_marginals() -> None:
+    n = 30
+    weights = np.linspace(-0.02, 0.02, n)
+    game = FunctionGame(n, lambda c: np.sqrt(c.mean(axis=1)) + c @ weights)
+    marginals = np.diff(np.sqrt(np.arange(n + 1) / n))
+    exact = weights + marginals[: (n - 1) // 2 + 1].mean()
+
+    def error(sampler: object) -> float:
+        made = [
+            DeltaShapleyValuation(game, sampler, MaxEvaluations(1_200), seed=seed)
+            for seed in range(3)
+        ]
+        return float(np.mean([np.square(one.fit().result.values - exact).sum() for one in made]))
+
+    assert 3 * error(None) < error(MatchedSampler())

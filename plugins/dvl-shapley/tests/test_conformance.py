@@ -8,12 +8,14 @@ from dvl_core.testing import conformance_test
 from dvl_shapley import (
     AntitheticOwenSampler,
     AntitheticPermutationSampler,
+    ComplementarySampler,
     DataShapleyValuation,
     GroupTestingSampler,
     GroupTestingShapleyValuation,
     LeastSquaresSampler,
     OwenSampler,
     PermutationSampler,
+    QuasiPermutationSampler,
     StratifiedSampler,
     TruncatedPermutationSampler,
     VRDSSampler,
@@ -43,3 +45,8 @@ test_truncation_by_deviation_conforms = conformance_test(
 test_vrds_conforms = conformance_test("sampler", VRDSSampler)
 test_group_testing_conforms = conformance_test("sampler", GroupTestingSampler)
 test_group_testing_shapley_conforms = conformance_test("valuation", GroupTestingShapleyValuation)
+test_complementary_conforms = conformance_test("sampler", ComplementarySampler)
+test_sobol_permutations_conform = conformance_test("sampler", QuasiPermutationSampler)
+test_orthogonal_permutations_conform = conformance_test(
+    "sampler", partial(QuasiPermutationSampler, kind="orthogonal", n_permutations=6)
+)

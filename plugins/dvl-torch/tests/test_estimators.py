@@ -92,7 +92,9 @@ def test_fitting_leaves_the_module_alone():
     np.testing.assert_array_equal(model.fit(X, NAMES).predict_proba(X), first)
 
 
-@pytest.mark.parametrize("factory", [net, partial(net, 3), lambda: net(3)], ids=str)
+@pytest.mark.parametrize(
+    "factory", [net, partial(net, 3), lambda: net(3)], ids=["function", "partial", "lambda"]
+)
 def test_functions_make_nets(factory):
     model = TorchClassifier(factory, epochs=2, random_state=0)
     np.testing.assert_array_equal(

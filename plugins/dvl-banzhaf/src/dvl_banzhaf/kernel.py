@@ -10,7 +10,7 @@ import numpy as np
 from dvl_banzhaf.sampler import MSRSampler
 from dvl_core.designs.adjusted import AdjustedMeans
 from dvl_core.designs.kept import KeptCoalitionsDesign, growth_for
-from dvl_core.designs.regression import least_squares, repeats
+from dvl_core.designs.regression import least_squares
 from dvl_core.designs.size_features import odd_size_features, size_marginals
 from dvl_core.errors import UnsupportedSemivalueError
 from dvl_core.samplers import MOST_LINEAR, AdjustedSampler
@@ -20,7 +20,7 @@ from dvl_core.statistics import Estimate
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from dvl_core.designs.kept import KeptSample
+    from dvl_core.designs.kept_sample import KeptSample
     from dvl_core.protocols import Design, Semivalue
 
     FloatArray = NDArray[np.float64]
@@ -67,7 +67,7 @@ class KernelBanzhafSampler:
             return MSRSampler().design(n_players, semivalue)
         if n_players > MOST_LINEAR:
             return AdjustedSampler("size").design(n_players, semivalue)
-        return KeptCoalitionsDesign(n_players, _PairedRegression(n_players), "kernel-banzhaf")
+        return KeptCoalitionsDesign(_PairedRegression(n_players), "kernel-banzhaf")
 
 
 @dataclass(frozen=True)
@@ -88,6 +88,11 @@ class _PairedRegression:
         """What decides the values."""
         n_features = odd_size_features(self.n_players).shape[1]
         return {"estimator": "paired regression", "features": n_features}
+
+    @property
+    def law(self) -> FloatArray:
+        """Size law [n] of the Banzhaf value."""
+        return BanzhafSemivalue().size_law(self.n_players)
 
     @property
     def size_law(self) -> FloatArray:
@@ -112,7 +117,7 @@ class _PairedRegression:
     @property
     def _means(self) -> AdjustedMeans:
         """What is made of few pairs."""
-        return AdjustedMeans(BanzhafSemivalue().size_law(self.n_players), self.size_law, "linear")
+        return AdjustedMeans(self.law, self.size_law, "linear", paired=True)
 
     def estimate(self, sample: KeptSample) -> Estimate:
         """Return the coefficients, and standard errors from the residuals of the pairs (HC3)."""
@@ -120,28 +125,23 @@ class _PairedRegression:
         freedom = len(sample) - self.n_coefficients
         if len(sample) < LEAST_PAIRS * self.n_coefficients:
             return self._means.estimate(sample)
-        first = sample.coalitions[:, 0]
+        # Known pairs come with both halves, one after the other; the ends are a pair too.
+        first = np.concatenate([sample.coalitions[:, 0], sample.known[::2], [[False] * n]])
+        drawn_half = (sample.values[:, 0] - sample.values[:, 1]) / 2
+        known_half = (sample.known_values[::2] - sample.known_values[1::2]) / 2
+        y = np.concatenate([drawn_half, known_half, [(sample.ends[0] - sample.ends[1]) / 2]])
         sizes = first.sum(axis=1)
-        y = (sample.values[:, 0] - sample.values[:, 1]) / 2
         odd = odd_size_features(n)
-        worth = size_marginals(odd, BanzhafSemivalue().size_law(n))
+        worth = size_marginals(odd, self.law)
 
         def features(rows: slice) -> FloatArray:
             return np.hstack([first[rows] - 0.5, odd[sizes[rows]]])
 
-        weights, factors = self._weights(first)
+        # All coalitions weigh alike: those that are known, and those that were drawn for the rest.
+        drawn, known = len(sample), len(first) - len(sample)
+        each = 0.5 ** (n - 1)
+        weights = np.repeat([(1 - known * each) / drawn, each], [drawn, known])
+        factors = np.repeat([1.0, 0.0], [drawn, known])
         values, variances = least_squares(features, y, weights, worth, factors)
         counts = np.full(n, freedom, dtype=np.int64)
         return Estimate(values, variances * counts, counts, np.sqrt(variances))
-
-    def _weights(self, first: NDArray[np.bool_]) -> tuple[FloatArray, FloatArray]:
-        """Return weights [u] of pairs, and factors [u] for what each adds to the variance.
-
-        Where there are more pairs than differ, each that differs counts once, and what was seen of
-        all of them is known without error.
-        """
-        n_pairs = 2.0 ** (self.n_players - 1)
-        if len(first) < n_pairs:
-            return np.ones(len(first)), np.ones(len(first))
-        repeated, distinct = repeats(first ^ first[:, :1])
-        return 1 / repeated, (1 - distinct / n_pairs) * repeated

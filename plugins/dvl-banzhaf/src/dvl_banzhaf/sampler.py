@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from dvl_core.designs import BernoulliDesign
+from dvl_core.designs.adjusted import AdjustedMeans
+from dvl_core.designs.kept import KeptCoalitionsDesign
+from dvl_core.designs.streaming import StreamingAdjustedDesign
 from dvl_core.errors import InvalidOptionError
 from dvl_core.semivalues import BanzhafSemivalue, checked_size_law
 
@@ -27,6 +30,12 @@ class MSRSampler:
     p : float, optional
         Probability with which a player is in a coalition; None: that of the Banzhaf value that is
         estimated, 1/2 for other semivalues.
+    subtract : str
+        A game that is fitted to the utilities and subtracted from them, and whose values are added
+        back, see `AdjustedSampler`. "nothing": plain means. "size": a smooth function of the size;
+        it hardly helps where sizes hardly differ, as they do with many players. "linear": and an
+        additive game, at the cost of O(n^2) a coalition, which leaves a tenth of the squared error
+        on data games.
 
     References
     ----------
@@ -41,8 +50,13 @@ class MSRSampler:
     """
 
     p: float | None = None
+    subtract: Literal["nothing", "size", "linear"] = "nothing"
 
     def __post_init__(self) -> None:
+        if self.subtract not in ("nothing", "size", "linear"):
+            raise InvalidOptionError(
+                f"subtract must be 'nothing', 'size' or 'linear', got {self.subtract!r}"
+            )
         if self.p is not None and not 0 < self.p < 1:
             raise InvalidOptionError(f"p must lie strictly between 0 and 1, got {self.p}")
 
@@ -52,4 +66,10 @@ class MSRSampler:
         if p is None:
             p = semivalue.p if isinstance(semivalue, BanzhafSemivalue) else 0.5
         law = checked_size_law(semivalue, n_players)
-        return BernoulliDesign(law, p, "msr", semivalue.name)
+        plain = BernoulliDesign(law, p, "msr", semivalue.name)
+        if self.subtract == "nothing" or n_players < 3:
+            return plain
+        if self.subtract == "size":
+            return StreamingAdjustedDesign(law, plain.size_law, "msr")
+        means = AdjustedMeans(law, plain.size_law, "linear", paired=False)
+        return KeptCoalitionsDesign(means, "msr")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from dvl_core.designs.draws import uniform_subsets
 from dvl_core.errors import UnsupportedSemivalueError
 from dvl_core.profiles import MethodProfile
 from dvl_core.semivalues import ShapleySemivalue, checked_size_law
@@ -114,8 +115,7 @@ class GroupTestingDesign:
         drawn = np.searchsorted(
             cumulative / cumulative[-1], rng.random(COALITIONS_A_BLOCK), "right"
         )
-        ranks = rng.random((COALITIONS_A_BLOCK, n + 1)).argsort(axis=1).argsort(axis=1)
-        members = ranks < self._sizes()[drawn][:, None]
+        members = uniform_subsets(rng, self._sizes()[drawn], n + 1)
         coalitions, null = members[:, :n], members[:, n:]
         sizes = coalitions.sum(axis=1)
         proper = (sizes > 0) & (sizes < n)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +9,7 @@ import numpy as np
 
 from dvl_core.designs.adjusted import AdjustedMeans
 from dvl_core.designs.kept import KeptCoalitionsDesign, growth_for
-from dvl_core.designs.regression import least_squares, repeats
+from dvl_core.designs.regression import least_squares
 from dvl_core.designs.size_features import odd_size_features
 from dvl_core.errors import UnsupportedSemivalueError
 from dvl_core.samplers import MOST_LINEAR, AdjustedSampler
@@ -21,7 +20,7 @@ from dvl_shapley.samplers import PermutationSampler
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from dvl_core.designs.kept import KeptSample
+    from dvl_core.designs.kept_sample import KeptSample
     from dvl_core.protocols import Design, Semivalue
 
     FloatArray = NDArray[np.float64]
@@ -71,7 +70,7 @@ class LeastSquaresSampler:
             return PermutationSampler().design(n_players, semivalue)
         if n_players > MOST_LINEAR:
             return AdjustedSampler("size").design(n_players, semivalue)
-        return KeptCoalitionsDesign(n_players, _PairedLeastSquares(n_players), "least-squares")
+        return KeptCoalitionsDesign(_PairedLeastSquares(n_players), "least-squares")
 
 
 @dataclass(frozen=True)
@@ -94,6 +93,11 @@ class _PairedLeastSquares:
             "estimator": "paired least squares",
             "features": odd_size_features(self.n_players).shape[1],
         }
+
+    @property
+    def law(self) -> FloatArray:
+        """Size law [n] of the Shapley value."""
+        return ShapleySemivalue().size_law(self.n_players)
 
     @property
     def size_law(self) -> FloatArray:
@@ -121,7 +125,7 @@ class _PairedLeastSquares:
     @property
     def _means(self) -> AdjustedMeans:
         """What is made of few pairs."""
-        return AdjustedMeans(ShapleySemivalue().size_law(self.n_players), self.size_law, "linear")
+        return AdjustedMeans(self.law, self.size_law, "linear", paired=True)
 
     def estimate(self, sample: KeptSample) -> Estimate:
         """Return the coefficients, and standard errors from the residuals of the pairs (HC3)."""
@@ -129,11 +133,13 @@ class _PairedLeastSquares:
         freedom = len(sample) - self.n_coefficients
         if len(sample) < LEAST_PAIRS * self.n_coefficients:
             return self._means.estimate(sample)
-        first = sample.coalitions[:, 0]
+        first = np.concatenate([sample.coalitions[:, 0], sample.known[::2]])
+        second = np.concatenate([sample.values[:, 1], sample.known_values[1::2]])
+        half = (np.concatenate([sample.values[:, 0], sample.known_values[::2]]) - second) / 2
         sizes = first.sum(axis=1)
         total = float(sample.ends[1] - sample.ends[0])
-        y = (sample.values[:, 0] - sample.values[:, 1]) / 2 - total * (2 * sizes - n) / (2 * n)
-        weights, factors = self._weights(first, sizes)
+        y = half - total * (2 * sizes - n) / (2 * n)
+        weights, factors = self._weights(sample, sizes)
         odd = odd_size_features(n)
         # Rows of membership sum to zero, and so shall the values: one more row says so, and their
         # total is added at the end.
@@ -155,29 +161,17 @@ class _PairedLeastSquares:
         return Estimate(values + total / n, variances * counts, counts, np.sqrt(variances))
 
     def _weights(
-        self, first: NDArray[np.bool_], sizes: NDArray[np.int64]
+        self, sample: KeptSample, sizes: NDArray[np.int64]
     ) -> tuple[FloatArray, FloatArray]:
         """Return weights [u] of pairs, and factors [u] for what each adds to the variance.
 
-        Of sizes with so few coalitions that they were drawn again and again, each distinct one
-        counts once, and what was seen of all of them is known without error.
+        The pairs of a size weigh as much together whether drawn or known; what is known has no
+        error.
         """
-        n = self.n_players
-        law = self.size_law
-        smaller = np.minimum(sizes, n - sizes)
-        weights = 1 / (sizes * (n - sizes) * law[sizes])
-        factors = np.ones(len(sizes))
-        for size in np.unique(smaller):
-            of_size = np.flatnonzero(smaller == size)
-            both = 1 if 2 * size == n else 2
-            n_pairs = math.comb(n, int(size)) * both // 2
-            if len(of_size) < n_pairs:
-                continue
-            oriented = first[of_size] ^ (first[of_size, :1] & (2 * size == n))
-            oriented ^= (sizes[of_size] > size)[:, None]
-            repeated, distinct = repeats(oriented)
-            expected = len(sizes) * both / (size * (n - size))
-            weights[of_size] = expected / distinct / repeated
-            # Repeats of a pair are off together.
-            factors[of_size] = max(1 - distinct / n_pairs, 0.0) * repeated
-        return weights, factors
+        n, drawn = self.n_players, len(sample)
+        weights = 1 / (sizes * (n - sizes))
+        weights[:drawn] /= sample.law[sizes[:drawn]] * drawn
+        smaller = np.minimum(sizes[drawn:], n - sizes[drawn:])
+        pairs = np.bincount(smaller, minlength=n + 1)[smaller]
+        weights[drawn:] *= np.where(2 * smaller == n, 1, 2) / pairs
+        return weights, np.repeat([1.0, 0.0], [drawn, len(sizes) - drawn])

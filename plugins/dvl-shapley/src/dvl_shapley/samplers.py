@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from dvl_core.designs import ChainDesign, importance_weights
+from dvl_core.designs.orders import OrdersWithReverse
 from dvl_core.errors import InvalidOptionError
 from dvl_core.semivalues import ShapleySemivalue, checked_size_law
 from dvl_shapley.truncation import DeviationTruncation, FixedTruncation, RelativeTruncation
@@ -17,11 +18,22 @@ if TYPE_CHECKING:
     from dvl_core.designs import Truncation
     from dvl_core.protocols import Design, Semivalue
 
-__all__ = ["AntitheticPermutationSampler", "PermutationSampler", "TruncatedPermutationSampler"]
+__all__ = [
+    "AntitheticPermutationSampler",
+    "PermutationSampler",
+    "TruncatedPermutationSampler",
+    "permutation_weights",
+]
 
 
-def _weights(sampler: str, n_players: int, semivalue: Semivalue) -> NDArray[np.float64]:
-    """Return n p(k): along a permutation every prefix size is equally likely."""
+def permutation_weights(sampler: str, n_players: int, semivalue: Semivalue) -> NDArray[np.float64]:
+    """Return n p(k) [n]: along a permutation every prefix size is equally likely.
+
+    Raises
+    ------
+    InvalidOptionError
+        If the semivalue has no law for that many players.
+    """
     drawn = ShapleySemivalue().size_law(n_players)
     wanted = checked_size_law(semivalue, n_players)
     return importance_weights(wanted, drawn, sampler, semivalue.name)
@@ -46,7 +58,7 @@ class PermutationSampler:
 
     def design(self, n_players: int, semivalue: Semivalue) -> Design:
         """Return the design of this sampler for a semivalue."""
-        return ChainDesign(_weights("permutation", n_players, semivalue), "permutation")
+        return ChainDesign(permutation_weights("permutation", n_players, semivalue), "permutation")
 
 
 @dataclass(frozen=True)
@@ -69,8 +81,8 @@ class AntitheticPermutationSampler:
 
     def design(self, n_players: int, semivalue: Semivalue) -> Design:
         """Return the design of this sampler for a semivalue."""
-        weights = _weights("antithetic-permutation", n_players, semivalue)
-        return ChainDesign(weights, "antithetic-permutation", antithetic=True)
+        weights = permutation_weights("antithetic-permutation", n_players, semivalue)
+        return ChainDesign(weights, "antithetic-permutation", draw=OrdersWithReverse())
 
 
 @dataclass(frozen=True)
@@ -130,7 +142,7 @@ class TruncatedPermutationSampler:
 
     def design(self, n_players: int, semivalue: Semivalue) -> Design:
         """Return the design of this sampler for a semivalue."""
-        weights = _weights("truncated-permutation", n_players, semivalue)
+        weights = permutation_weights("truncated-permutation", n_players, semivalue)
         rules: dict[str, Truncation] = {
             "relative": RelativeTruncation(self.tolerance, self.burn_in),
             "deviation": DeviationTruncation(self.deviations, self.burn_in),

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from dvl_core.profiles import MethodProfile
+from dvl_core.samplers import AdjustedSampler
 from dvl_core.semivalues import ShapleySemivalue
 from dvl_core.valuation import SemivalueValuation
-from dvl_shapley.least_squares import LeastSquaresSampler
 
 if TYPE_CHECKING:
     from dvl_core.protocols import Sampler
@@ -18,16 +18,17 @@ __all__ = ["DataShapleyValuation"]
 class DataShapleyValuation(SemivalueValuation):
     """The Shapley value of each training point: its mean marginal contribution to the utility.
 
-    The mean is over all orders in which the points can join. Without a sampler, pairs of
-    complementary coalitions are drawn and values found by least squares: on data games the squared
-    errors are a fraction of those of permutations with as many evaluations.
+    The mean is over all orders in which the points can join. Without a sampler, coalitions are
+    drawn by size, in pairs of complements, and what an additive game and the size leave unexplained
+    is averaged: on data games the squared errors are a fraction of those of permutations with as
+    many evaluations.
 
     Parameters
     ----------
     utility : Utility
         The game; bound to the training data by `fit`.
     sampler : Sampler, optional
-        Chooses the coalitions; None: `LeastSquaresSampler`.
+        Chooses the coalitions; None: `AdjustedSampler`.
     stopping : StoppingRule, optional
         None: a default budget of 50 evaluations per player, at least 1,000, which is announced.
     seed : int, optional
@@ -72,4 +73,4 @@ class DataShapleyValuation(SemivalueValuation):
 
     def default_sampler(self) -> Sampler:
         """Return the sampler to use when none is given."""
-        return LeastSquaresSampler()
+        return AdjustedSampler()
