@@ -37,6 +37,14 @@ class MadeUpSide:
     def rounds(self) -> int:
         return len(self.seconds)
 
+    @property
+    def environment(self) -> str:
+        return "peer" if self.peer else "ours"
+
+    @property
+    def library(self) -> str:
+        return "pyDVL" if self.peer else "dvl and floor"
+
     def __post_init__(self) -> None:
         self._times = iter(self.seconds)
 
@@ -80,7 +88,8 @@ def files(tmp_path: Path) -> dict[str, Path]:
 
 @pytest.fixture(autouse=True)
 def no_environment_is_built(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(peers, "pydvl_python", lambda: Path("python-of-the-peer"))
+    for environment in ("pydvl_python", "others_python"):
+        monkeypatch.setattr(peers, environment, lambda: Path("python-of-a-peer"))
 
 
 def test_a_ratio_is_the_median_over_rounds_in_which_both_ran() -> None:

@@ -11,7 +11,7 @@ import pytest
 sys.path.append(str(Path(__file__).parent / "benchmarks"))
 
 from cases import CASES
-from measure import Case, Script
+from measure import OURS, Case, Script
 from page import section
 from results import Result
 from sides import floor, ours
@@ -28,7 +28,7 @@ def test_our_sides_and_the_floor_compute_the_same(
     outputs = {}
     for side in case.sides:
         assert isinstance(side, Script)
-        if side.peer:
+        if side.environment != OURS:
             continue
         # A side that does without a plugin says so to its process, which here is this one.
         monkeypatch.setenv("DVL_DISABLE_PLUGINS", "")

@@ -20,6 +20,11 @@ ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_
 
 Arrays = Mapping[str, NDArray[Any]]
 
+OURS = "ours"
+OUR_LIBRARY = "dvl and floor"
+PEERS = {"peer": ("peer", "pyDVL"), "opendataval": ("others", "opendataval")}
+"""Environment and library of the modules in `sides` that need one of the peers' environments."""
+
 
 @dataclass(frozen=True)
 class Timing:
@@ -35,14 +40,16 @@ class Timing:
 
 
 class Side(Protocol):
-    """One of those that do the same work; `peer` says that it needs the peer's environment."""
+    """One of those that do the same work, with a library in an environment; peers in their own."""
 
     @property
     def label(self) -> str: ...
     @property
     def rounds(self) -> int: ...
     @property
-    def peer(self) -> bool: ...
+    def environment(self) -> str: ...
+    @property
+    def library(self) -> str: ...
     def time(self, pythons: Mapping[str, Path], folder: Path) -> Timing: ...
 
 
@@ -60,13 +67,18 @@ class Script:
     numbers: Mapping[str, float] = field(default_factory=dict)
 
     @property
-    def peer(self) -> bool:
-        """Whether the module runs in the peer's environment."""
-        return self.module == "peer"
+    def environment(self) -> str:
+        """In which environment the module runs."""
+        return PEERS.get(self.module, (OURS, ""))[0]
+
+    @property
+    def library(self) -> str:
+        """Whose versions are those of the module."""
+        return PEERS.get(self.module, ("", OUR_LIBRARY))[1]
 
     def time(self, pythons: Mapping[str, Path], folder: Path) -> Timing:
         """Run once, in the environment of the module."""
-        python = pythons["peer" if self.peer else "ours"]
+        python = pythons[self.environment]
         numbers = json.dumps(dict(self.numbers))
         run_quietly([str(python), "-m", f"sides.{self.module}", self.work, str(folder), numbers])
         summary = json.loads((folder / "outputs.json").read_text())
@@ -82,12 +94,13 @@ class Command:
     program: str
     arguments: tuple[str, ...]
     rounds: int
-    peer: ClassVar[bool] = False
+    environment: ClassVar[str] = OURS
+    library: ClassVar[str] = OUR_LIBRARY
 
     def time(self, pythons: Mapping[str, Path], folder: Path) -> Timing:
         """Run once, start and end of the process included."""
         # No resolving of links: that would leave the environment for the Python it was made from.
-        command = [str(pythons["ours"].parent / self.program), *self.arguments]
+        command = [str(pythons[OURS].parent / self.program), *self.arguments]
         start = time.perf_counter()
         run_quietly(command)
         return Timing(time.perf_counter() - start)
@@ -141,8 +154,8 @@ class Case:
 
     @property
     def has_peers(self) -> bool:
-        """Whether a side needs the peer's environment."""
-        return any(side.peer for side in self.sides)
+        """Whether a side needs an environment of the peers."""
+        return any(side.environment != OURS for side in self.sides)
 
     def tolerated(self, label: str) -> float:
         """Return the difference up to which a side agrees."""
@@ -160,7 +173,7 @@ class Case:
         Parameters
         ----------
         pythons : mapping
-            The Python of "ours", and of "peer"; without the latter, peers are left out.
+            The Python of each environment; sides whose environment is not there are left out.
         folder : Path
             Where the arrays travel.
         tell : callable
@@ -176,7 +189,7 @@ class Case:
         arrays = self.make(**self.size)
         np.savez(folder / "inputs.npz", **arrays)
         np.savez(folder / "tiny.npz", **self.make(**self.tiny))
-        sides = [side for side in self.sides if "peer" in pythons or not side.peer]
+        sides = [side for side in self.sides if side.environment in pythons]
         counts = {side.label: rounds or side.rounds for side in sides}
         timings: dict[str, list[Timing]] = {side.label: [] for side in sides}
         for number in range(max(counts.values())):
@@ -193,12 +206,11 @@ class Case:
         self, arrays: Arrays, sides: Sequence[Side], timings: Mapping[str, Sequence[Timing]]
     ) -> Result:
         """Return what follows from the timings of some sides."""
-        peers = {side.label for side in sides if side.peer}
+        peers = {side.label for side in sides if side.environment != OURS}
         outputs = {label: runs[-1].outputs for label, runs in timings.items()}
         versions: dict[str, dict[str, str]] = {}
-        for label, runs in timings.items():
-            name = "pyDVL" if label in peers else "dvl and floor"
-            versions.setdefault(name, {}).update(runs[-1].versions)
+        for side in sides:
+            versions.setdefault(side.library, {}).update(timings[side.label][-1].versions)
         memory = {}
         for label, runs in timings.items():
             held = [timing.memory for timing in runs if timing.memory is not None]

@@ -49,6 +49,7 @@ def environment() -> Environment:
         autoescape=False,  # Markdown, and all text in it is ours
     )
     templates.filters["number"] = number
+    templates.filters["error"] = error
     templates.filters["packages"] = packages
     return templates
 
@@ -56,6 +57,17 @@ def environment() -> Environment:
 def number(value: float) -> str:
     """Return four significant digits, and from a thousand on all digits before the point."""
     return f"{value:,.0f}" if abs(value) >= 1_000 else f"{value:.4g}"
+
+
+def error(value: float) -> str:
+    """Return two significant digits, without an exponent where that is short.
+
+    Examples
+    --------
+    >>> error(0.0456), error(12.3), error(1234.5)
+    ('0.046', '12', '1,234')
+    """
+    return f"{value:,.0f}" if value >= 10 else f"{value:#.2g}"
 
 
 def packages(result: Result | ScoreResult) -> str:

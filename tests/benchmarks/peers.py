@@ -13,6 +13,8 @@ ROOT = HERE.parents[1]
 ENVIRONMENTS = ROOT / ".bench"
 TORCH = "torch==2.13.0"
 PYDVL = "pydvl==0.10.0"
+SHAPIQ = "shapiq==1.4.1"
+OPENDATAVAL = "opendataval==1.3.0"
 
 
 def pydvl_python() -> Path:
@@ -20,6 +22,13 @@ def pydvl_python() -> Path:
     constraints = HERE / "constraints-pydvl.txt"
     # Torch comes first and alone: what follows must take it as it is.
     return environment("pydvl", constraints, [[TORCH], [PYDVL]])
+
+
+def others_python() -> Path:
+    """Return the Python of an environment with shapiq 1.4 and opendataval 1.3."""
+    constraints = HERE / "constraints-others.txt"
+    steps = [[TORCH], [SHAPIQ, "tqdm"], ["--no-deps", OPENDATAVAL]]
+    return environment("others", constraints, steps)
 
 
 def environment(name: str, constraints: Path, steps: list[list[str]]) -> Path:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
@@ -129,6 +129,10 @@ class Result:
     def kept(self, limit: MemoryLimit) -> bool:
         """Whether a side stayed within a limit."""
         return self.used(limit) <= limit.at_most
+
+    def figures(self) -> Mapping[str, Callable[[Path], None]]:
+        """Return what draws each figure into a file, by the name of the file: none."""
+        return {}
 
     @property
     def passed(self) -> bool:

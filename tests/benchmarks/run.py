@@ -56,6 +56,7 @@ def main(
     pythons = {"ours": Path(sys.executable)}
     if options.peers and any(case.has_peers for case in chosen):
         pythons["peer"] = peers.pydvl_python()
+        pythons["others"] = peers.others_python()
     measured: list[Result | ScoreResult] = []
     for case in chosen:
         if case.missing:
@@ -75,6 +76,9 @@ def main(
     if options.peers:
         before = page.read_text() if page.exists() else ""
         page.write_text(render(measured, [case.title for case in cases], before))
+        for result in measured:
+            for name, draw in result.figures().items():
+                draw(page.parent / "images" / "benchmarks" / name)
     else:
         console.print("The page is left as it is: without peers it would say less.")
     return 0 if all(result.passed for result in measured) else 1

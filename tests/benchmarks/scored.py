@@ -141,6 +141,10 @@ class ScoreResult:
             if "below" in [standing for standing, _ in row.standings(data, metric)]
         ]
 
+    def figures(self) -> Mapping[str, Callable[[Path], None]]:
+        """Return what draws each figure into a file, by the name of the file: none."""
+        return {}
+
     @property
     def passed(self) -> bool:
         """Whether nothing lies below a published figure."""

@@ -2,12 +2,37 @@
 
 from __future__ import annotations
 
+from accuracy import AccuracyCase
 from measure import Case
+from overheads import OverheadCase
+from priced import PriceCase
 from scored import ScoreCase
+from seconds import SecondsCase
 
-from cases import engine, knn, knn_large, list_plugins, msr, noisy_labels, oob, oob_large
+from cases import (
+    bookkeeping,
+    engine,
+    estimators,
+    knn,
+    knn_large,
+    list_plugins,
+    many_players,
+    msr,
+    noisy_labels,
+    oob,
+    oob_large,
+    price,
+    seconds_to_error,
+)
 
-CASES: list[Case | ScoreCase] = [
+AnyCase = Case | ScoreCase | PriceCase | OverheadCase | AccuracyCase | SecondsCase
+
+CASES: list[AnyCase] = [
+    estimators.CASE,
+    seconds_to_error.CASE,
+    price.CASE,
+    bookkeeping.CASE,
+    many_players.CASE,
     msr.CASE,
     knn.CASE,
     knn_large.CASE,

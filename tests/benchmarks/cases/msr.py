@@ -38,6 +38,7 @@ CASE = Case(
         "drawing and folding. dvl: `DataBanzhafValuation` with `MSRSampler`; it works in blocks of "
         "64 coalitions and evaluates the next whole number of them, slightly more than the others. "
         "pyDVL: `BanzhafValuation` with `MSRSampler`, and its dedicated `MSRBanzhafValuation`. "
+        "opendataval: `DataBanzhaf`, with the game as its model. "
         "Floor: the same estimator in a few lines of numpy. Each side draws its own coalitions and "
         f"its values are checked against the formula on exactly those. Seed {SEED}."
     ),
@@ -46,6 +47,7 @@ CASE = Case(
         Script("dvl", "ours", "msr", 3),
         Script("pyDVL", "peer", "msr", 3),
         Script("pyDVL (dedicated class)", "peer", "msr-dedicated", 3),
+        Script("opendataval", "opendataval", "msr", 3),
     ),
     targets=(Target("pyDVL", "dvl", at_least=500),),
     size={"n": 500, "n_coalitions": 1_100},

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
+from sklearn.neighbors import NearestCentroid
 
 from dvl_banzhaf import DataBanzhafValuation, MSRSampler
 from dvl_core import Dataset, MaxEvaluations, ModelUtility, SerialBackend, SupervisedScorer
@@ -129,6 +130,38 @@ def drawn_permutations(n: int, n_permutations: int, seed: int) -> NDArray[Any]:
     return np.argsort(-prefixes.sum(axis=1), axis=1)[:n_permutations]
 
 
+def many_players(arrays: Arrays) -> Prepared:
+    """Value rows made here with the default sampler; a tenth of their labels is flipped."""
+    n, n_test = int(arrays["n"]), int(arrays["n_test"])
+    rng = np.random.default_rng(int(arrays["seed"]))
+    x = rng.normal(size=(n + n_test, 10))
+    y = (x[:, 0] + x[:, 1] > 0).astype(int)
+    y[:n] ^= rng.random(n) < 0.1
+    train, test = Dataset(x[:n], y[:n]), Dataset(x[n:], y[n:])
+    utility = ModelUtility(NearestCentroid(), SupervisedScorer("accuracy", test, default=0.5))
+    budget = MaxEvaluations(int(arrays["n_evaluations"]))
+
+    def work() -> Any:
+        return (
+            DataShapleyValuation(
+                utility, stopping=budget, seed=int(arrays["seed"]), backend=SerialBackend()
+            )
+            .fit(train)
+            .result
+        )
+
+    def outputs(result: Any) -> dict[str, NDArray[Any]]:
+        full = utility.with_data(train)(np.ones((1, n), dtype=bool))
+        return {
+            **values_only(result),
+            "stderr": result.stderr,
+            "to_share": full[0] - 0.5,
+            "n_evaluations": np.array(result.n_evaluations),
+        }
+
+    return Prepared(work, outputs)
+
+
 def oob(arrays: Arrays) -> Prepared:
     """Value by Data-OOB with a forest that is fitted already."""
     train = Dataset(arrays["x"], arrays["y"])
@@ -151,6 +184,7 @@ PREPARE = {
     "knn-large": knn_large,
     "permutation-shapley": permutation_shapley,
     "permutation-shapley-batched": permutation_shapley_batched,
+    "many-players": many_players,
     "oob": oob,
     "oob-large": oob_large,
 }
