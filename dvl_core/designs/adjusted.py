@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dvl_core.designs.enumeration import level_means
+from dvl_core.designs.enumeration import FEW_PLAYERS, level_means
 from dvl_core.designs.kept import growth_for
 from dvl_core.designs.proxies import fit_proxy
 from dvl_core.designs.sized import units_a_block
@@ -24,9 +24,11 @@ __all__ = [
     "balanced_sizes",
     "end_values",
     "factors_by_size",
+    "folds_for",
 ]
 
 FOLDS = 4
+FOLDS_OF_FEW = 8
 FEW_BLOCKS = 8
 MOST_LEAST_UNITS = 32
 
@@ -63,6 +65,11 @@ def factors_by_size(law: FloatArray, drawn: FloatArray) -> FloatArray:
     return factors
 
 
+def folds_for(n_players: int) -> int:
+    """Return in how many parts the coalitions are split; more of few, which are soon fitted."""
+    return FOLDS_OF_FEW if n_players <= FEW_PLAYERS else FOLDS
+
+
 def end_values(law: FloatArray, at_ends: FloatArray) -> float:
     """Return what the utilities [2] of nobody and of all add to every value."""
     return float(law[-1] * at_ends[1] - law[0] * at_ends[0])
@@ -72,8 +79,9 @@ def end_values(law: FloatArray, at_ends: FloatArray) -> float:
 class AdjustedMeans:
     """Values of a fitted game, and weighted means of what it leaves unexplained.
 
-    The game is fitted to three quarters of the coalitions, the residuals of the last quarter are
-    averaged; each quarter in turn (cross-fitting), so that no residual is small because it was
+    The game is fitted to three quarters of the coalitions (of up to 32 players, seven eighths), the
+    residuals of the rest are averaged; each part in turn (cross-fitting), so that no residual is
+    small because it was
     fitted.
 
     Parameters
@@ -102,7 +110,7 @@ class AdjustedMeans:
             "laws": laws,
             "proxy": self.proxy,
             "paired": self.paired,
-            "folds": FOLDS,
+            "folds": folds_for(len(self.law)),
         }
 
     @property
@@ -126,8 +134,9 @@ class AdjustedMeans:
         # The sizes of a block are drawn together. Of few blocks, parts are taken for observations:
         # their means differ by more than they would if they were independent.
         of_block = units_a_block(n, self.paired)
-        units = [of_block, of_block // FOLDS, 1]
-        enough = [FEW_BLOCKS, FOLDS, 0]
+        folds = folds_for(n)
+        units = [of_block, of_block // folds, 1]
+        enough = [FEW_BLOCKS, folds, 0]
         for size, least in zip(units, enough, strict=True):
             _, blocks = np.unique(sample.numbers // size, return_inverse=True)
             if blocks[-1] + 1 >= least:
@@ -155,14 +164,15 @@ def adjusted_estimate(
         other: one is in one fold, and one observation.
     """
     n, n_blocks = len(law), int(blocks[-1]) + 1
+    folds = folds_for(n)
     coalitions, values = sample.coalitions.reshape(-1, n), sample.values.ravel()
     all_known = np.concatenate([[[False] * n, [True] * n], sample.known])
     known_values = np.concatenate([sample.ends, sample.known_values])
     sizes, known_sizes = coalitions.sum(axis=1), all_known.sum(axis=1)
     observations = np.empty((n_blocks, n))
     per_block = len(values) / n_blocks
-    for fold in range(FOLDS):
-        inside = blocks % FOLDS == fold
+    for fold in range(folds):
+        inside = blocks % folds == fold
         others = ~inside
         fitted = fit_proxy(
             proxy,
@@ -175,8 +185,8 @@ def adjusted_estimate(
         certain = fitted.semivalue(law) + level_means(law, all_known, unexplained)
         residuals = values[inside] - fitted.predict(coalitions[inside], sizes[inside])
         member, outsider = factors_by_size(law, sample.law)[:, sizes[inside]] * residuals
-        sums = _block_sums(coalitions[inside], member, outsider, blocks[inside] // FOLDS)
-        observations[fold::FOLDS] = certain + sums / per_block
+        sums = _block_sums(coalitions[inside], member, outsider, blocks[inside] // folds)
+        observations[fold::folds] = certain + sums / per_block
     variances = observations.var(axis=0, ddof=1)
     counts = np.full(n, n_blocks, dtype=np.int64)
     return Estimate(observations.mean(axis=0), variances, counts, np.sqrt(variances / n_blocks))

@@ -236,6 +236,10 @@ class AccuracyCase:
                 GameResult(game.title, game.what, game.n, game.multiples, truth_error, runs, bounds)
             )
             tell(f"{self.name}: {game.title}")
+            for bound in games[-1].bounds:
+                if not games[-1].reached(bound):
+                    ratio = games[-1].ratio(bound)
+                    tell(f"MISSED: {bound.ours} at {bound.multiple}n: {ratio:.3g} x")
         figure = f"{self.name}.svg"
         return AccuracyResult(self.name, self.title, self.what, games, figure, self.lines, versions)
 

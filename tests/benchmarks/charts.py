@@ -33,9 +33,11 @@ def saved(path: Path, panels: int) -> Iterator[list[Any]]:
 
     columns = min(panels, PANELS_A_ROW)
     rows = -(-panels // columns)
+    width = 3.4 * columns if panels > 1 else 5.5
+    height = 2.7 * rows if panels > 1 else 4.2
     with matplotlib.rc_context(STYLE):
         figure, axes = pyplot.subplots(
-            rows, columns, figsize=(3.4 * columns, 2.7 * rows), squeeze=False, layout="constrained"
+            rows, columns, figsize=(width, height), squeeze=False, layout="constrained"
         )
         flat = list(axes.ravel())
         yield flat[:panels]

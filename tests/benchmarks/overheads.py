@@ -18,8 +18,6 @@ SIDES = {
 }
 """Environment and module of each side."""
 
-INCHES = 6.8, 3.8
-
 
 class Job(NamedTuple):
     """A run that is timed.
@@ -225,7 +223,6 @@ def draw(chart: Chart, path: Path) -> None:
 
     with saved(path, 1) as panels:
         axes: Any = panels[0]
-        axes.figure.set_size_inches(*INCHES)
         for label, curve in chart.curves.items():
             x, seconds = zip(*curve, strict=True)
             style = "-" if label.startswith("dvl") else "--"

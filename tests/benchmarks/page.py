@@ -6,11 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from results import Result, Spread
-from scored import ScoreResult
+from results import AnyResult, Spread
 
 
-def render(results: Sequence[Result | ScoreResult], order: Sequence[str], page: str = "") -> str:
+def render(results: Sequence[AnyResult], order: Sequence[str], page: str = "") -> str:
     """Return the page, in Markdown.
 
     Parameters
@@ -27,7 +26,7 @@ def render(results: Sequence[Result | ScoreResult], order: Sequence[str], page: 
     return "\n".join([intro, *(sections[title] for title in order if title in sections)])
 
 
-def section(result: Result | ScoreResult) -> str:
+def section(result: AnyResult) -> str:
     """Return the section on one result, from its heading to its last line."""
     return environment().get_template(result.template).render(result=result, spread=Spread.of)
 
@@ -70,7 +69,7 @@ def error(value: float) -> str:
     return f"{value:,.0f}" if value >= 10 else f"{value:#.2g}"
 
 
-def packages(result: Result | ScoreResult) -> str:
+def packages(result: AnyResult) -> str:
     """Return the versions that each side had."""
     return "; ".join(
         f"{side}: " + ", ".join(f"{package} {version}" for package, version in versions.items())

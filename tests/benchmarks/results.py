@@ -8,9 +8,45 @@ import platform
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 import numpy as np
+
+
+class AnyResult(Protocol):
+    """What came of a case: a section of the page, and figures."""
+
+    template: ClassVar[str]
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def title(self) -> str: ...
+    @property
+    def versions(self) -> Mapping[str, Mapping[str, str]]: ...
+    @property
+    def passed(self) -> bool: ...
+    def figures(self) -> Mapping[str, Callable[[Path], None]]: ...
+
+
+class AnyCase(Protocol):
+    """A benchmark; `missing` says why it cannot run, if it cannot."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def title(self) -> str: ...
+    @property
+    def has_peers(self) -> bool: ...
+    @property
+    def missing(self) -> str | None: ...
+    def measure(
+        self,
+        pythons: Mapping[str, Path],
+        folder: Path,
+        tell: Callable[[str], None],
+        rounds: int | None = None,
+    ) -> AnyResult: ...
 
 
 class Spread(NamedTuple):

@@ -10,13 +10,12 @@ from pathlib import Path
 
 import peers
 from cases import CASES
-from measure import Case
 from page import number, render
-from results import Result, Spread, Target, save
+from results import AnyCase, AnyResult, Result, Spread, Target, save
 from rich import box
 from rich.console import Console
 from rich.table import Table
-from scored import ScoreCase, ScoreResult
+from scored import ScoreResult
 
 PAGE = peers.ROOT / "docs" / "benchmarks.md"
 RESULTS = peers.ENVIRONMENTS / "results"
@@ -25,7 +24,7 @@ RESULTS = peers.ENVIRONMENTS / "results"
 def main(
     arguments: Sequence[str] | None = None,
     *,
-    cases: Sequence[Case | ScoreCase] = CASES,
+    cases: Sequence[AnyCase] = CASES,
     page: Path = PAGE,
     results: Path = RESULTS,
 ) -> int:
@@ -35,7 +34,7 @@ def main(
     ----------
     arguments : sequence of str, optional
         The command line, that of the process by default.
-    cases : sequence of Case or ScoreCase, optional
+    cases : sequence, optional
         The benchmarks, in the order of the page.
     page, results : Path, optional
         The page to write into, and the folder of the raw measurements.
@@ -49,7 +48,7 @@ def main(
     options = parse(arguments, [case.name for case in cases])
     if options.list:
         for case in cases:
-            print(f"{case.name:<14}{case.title.replace('`', '')}")
+            print(f"{case.name:<18}{case.title.replace('`', '')}")
         return 0
     console = Console(stderr=True, log_path=False)
     chosen = [case for case in cases if not options.only or case.name in options.only]
@@ -57,7 +56,7 @@ def main(
     if options.peers and any(case.has_peers for case in chosen):
         pythons["peer"] = peers.pydvl_python()
         pythons["others"] = peers.others_python()
-    measured: list[Result | ScoreResult] = []
+    measured: list[AnyResult] = []
     for case in chosen:
         if case.missing:
             console.log(f"{case.name} is left out: {case.missing}")
@@ -67,21 +66,24 @@ def main(
         measured.append(result)
         if options.peers:
             save(result, results)
+            write(result, page, [case.title for case in cases])
     timed = [result for result in measured if isinstance(result, Result)]
     if timed:
         show(timed, console)
     for result in measured:
         for figure in result.below if isinstance(result, ScoreResult) else ():
             console.print(f"{result.name}: BELOW the published figure: {figure}")
-    if options.peers:
-        before = page.read_text() if page.exists() else ""
-        page.write_text(render(measured, [case.title for case in cases], before))
-        for result in measured:
-            for name, draw in result.figures().items():
-                draw(page.parent / "images" / "benchmarks" / name)
-    else:
+    if not options.peers:
         console.print("The page is left as it is: without peers it would say less.")
     return 0 if all(result.passed for result in measured) else 1
+
+
+def write(result: AnyResult, page: Path, titles: Sequence[str]) -> None:
+    """Put the section of a result into the page, and its figures beside it."""
+    before = page.read_text() if page.exists() else ""
+    page.write_text(render([result], titles, before))
+    for name, draw in result.figures().items():
+        draw(page.parent / "images" / "benchmarks" / name)
 
 
 def parse(arguments: Sequence[str] | None, names: Sequence[str]) -> argparse.Namespace:

@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-from accuracy import AccuracyCase
-from measure import Case
-from overheads import OverheadCase
-from priced import PriceCase
-from scored import ScoreCase
-from seconds import SecondsCase
+from results import AnyCase
 
 from cases import (
     bookkeeping,
@@ -24,8 +19,6 @@ from cases import (
     price,
     seconds_to_error,
 )
-
-AnyCase = Case | ScoreCase | PriceCase | OverheadCase | AccuracyCase | SecondsCase
 
 CASES: list[AnyCase] = [
     estimators.CASE,
