@@ -141,7 +141,9 @@ class AdjustedSampler:
 
     Every coalition informs every player, for every semivalue. What utilities vary by is mostly
     explained by the size of the coalition and by who is in it: a game made of these is fitted, and
-    only what it leaves is averaged.
+    only what it leaves is averaged. Where an additive game is part of it and the law of the
+    semivalue is symmetric, coalitions come in pairs of complements. Sizes of which there are few
+    coalitions are enumerated on the way; small games come to an end, with exact values.
 
     Parameters
     ----------

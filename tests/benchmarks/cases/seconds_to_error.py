@@ -42,8 +42,8 @@ CASE = SecondsCase(
         "training labels flipped. dvl: `DataShapleyValuation` of a `ModelUtility` with its default "
         "sampler, and with permutations; dvl-batched trains the coalitions of a block "
         "together. pyDVL: `ShapleyValuation` with `ModelUtility` and its two best samplers. One "
-        "process and one BLAS thread. Seconds are medians over seeds of the whole fit, errors relative "
-        f"squared errors, means over seeds; the seconds to {THRESHOLD} are interpolated."
+        "process and one BLAS thread. Seconds are medians over seeds of the whole fit, errors "
+        f"relative squared errors, means over seeds; the seconds to {THRESHOLD} are interpolated."
     ),
     game=PlayedGame(
         title="Logistic regression",
