@@ -2,8 +2,8 @@
 
 Drawing from a handful of coalitions repeats some and misses others. Once as many draws as half of
 them would have been spent on the coalitions of a size, all of them are evaluated, each once, and
-the size is not drawn any more: what it adds to the values is then known. Of few players that is so soon
-that the first such size comes first of all: to draw from it before would be a waste.
+the size is not drawn any more: what it adds to the values is then known. Of few players that is so
+soon that the first such size comes first of all: to draw from it before would be a waste.
 """
 
 from __future__ import annotations
