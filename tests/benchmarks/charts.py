@@ -47,7 +47,8 @@ def saved(path: Path, panels: int) -> Iterator[list[Any]]:
         if len(flat) > panels:
             flat[-1].legend(handles, labels, loc="center", frameon=False)
         else:
-            figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False)
+            columns = 3 if panels > 1 else 2
+            figure.legend(handles, labels, loc="outside lower center", ncols=columns, frameon=False)
         path.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(path, metadata={"Date": None, "Creator": None})
         pyplot.close(figure)
