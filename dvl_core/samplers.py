@@ -13,7 +13,7 @@ from dvl_core.designs.draws import AllOthers, FairCoins, SizedSubsets
 from dvl_core.designs.kept import KeptCoalitionsDesign
 from dvl_core.designs.marginals import PlayerOrder, check_order
 from dvl_core.designs.recorded import RecordedDesign
-from dvl_core.designs.strata import StrataDesign, sizes_for_all
+from dvl_core.designs.strata import StrataDesign
 from dvl_core.designs.streaming import StreamingAdjustedDesign
 from dvl_core.errors import InvalidOptionError
 from dvl_core.semivalues import checked_size_law
@@ -233,7 +233,9 @@ class OneSampleFitsAllSampler:
         if n_players < 3:
             return DeterministicUniformSampler().design(n_players, semivalue)
         law = checked_size_law(semivalue, n_players)
-        drawn = balanced_sizes(law) if self.sizes == "semivalue" else sizes_for_all(n_players)
+        # The sizes that suit all semivalues are those that suit Shapley (Li & Yu 2024, section 4).
+        balanced_for = law if self.sizes == "semivalue" else np.full(n_players, 1 / n_players)
+        drawn = balanced_sizes(balanced_for)
         if self.paired:
             drawn = (drawn + drawn[::-1]) / 2
         return StrataDesign(law, drawn, "one-sample-fits-all", self.paired)

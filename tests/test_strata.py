@@ -22,8 +22,9 @@ from dvl_core import (
     SizeLawSemivalue,
     engine,
 )
+from dvl_core.designs.adjusted import balanced_sizes
 from dvl_core.designs.sized import evaluated, sized_coalitions
-from dvl_core.designs.strata import StrataDesign, sizes_for_all
+from dvl_core.designs.strata import StrataDesign
 from dvl_core.errors import InvalidOptionError
 from dvl_core.games import FunctionGame, RandomGame, exact_values
 from dvl_shapley import ComplementarySampler
@@ -78,7 +79,7 @@ def test_few_evaluations_are_right_on_average_and_say_how_far_off(sampler: objec
 def test_chances_of_empty_strata_are_those_of_the_draws(paired: bool) -> None:
     n, blocks = 9, 400
     law = ShapleySemivalue().size_law(n)
-    drawn = sizes_for_all(n) * (1 if paired else np.linspace(0.5, 1.5, n + 1))
+    drawn = balanced_sizes(law) * (1 if paired else np.linspace(0.5, 1.5, n + 1))
     design = StrataDesign(law, drawn / drawn.sum(), "mine", paired)
     hits = np.zeros((1 if paired else 2, n + 1))
     laws = []

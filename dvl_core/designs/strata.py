@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from dvl_core.designs.enumeration import EnumerationSchedule
 from dvl_core.designs.sized import SizedDesign, units_a_block
 from dvl_core.designs.strata_sums import StrataAccumulator
@@ -16,27 +14,10 @@ from dvl_core.errors import InvalidOptionError
 if TYPE_CHECKING:
     from dvl_core.protocols import FloatArray, Guarantee
 
-__all__ = ["MOST_PLAYERS", "StrataDesign", "sizes_for_all"]
+__all__ = ["MOST_PLAYERS", "StrataDesign"]
 
 MOST_PLAYERS = 6_000
 """Strata of more players would take more than a gigabyte."""
-
-
-def sizes_for_all(n_players: int) -> FloatArray:
-    """Return the law [n + 1] of the sizes from which every semivalue can be made.
-
-    In proportion to sqrt(1 / s + 1 / (n - s)) (Li & Yu 2024, section 4); the ends, which are known,
-    are not drawn.
-
-    Examples
-    --------
-    >>> sizes_for_all(4).round(3)
-    array([0.   , 0.349, 0.302, 0.349, 0.   ])
-    """
-    sizes = np.arange(1, n_players)
-    drawn = np.zeros(n_players + 1)
-    drawn[1:-1] = np.sqrt(1 / sizes + 1 / (n_players - sizes))
-    return np.asarray(drawn / drawn.sum())
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import copy
 from collections import OrderedDict
 from threading import Lock
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
 from dvl_batched.problem import NotReproducedError
 from dvl_core.errors import InvalidOptionError
-from dvl_core.ledger import values_through_store
 from dvl_core.protocols import Evaluation
 from dvl_core.utilities import ModelUtility
 from dvl_core.utilities.fingerprint import fingerprint_object, fingerprint_of
+from dvl_core.utilities.wrapper import ModelUtilityWrapper
 
 if TYPE_CHECKING:
     from dvl_batched.takeover import TakeOver
     from dvl_core import Dataset
-    from dvl_core.protocols import BoolArray, FloatArray, Store, Utility
+    from dvl_core.protocols import BoolArray, Utility
 
 __all__ = ["BatchedModelUtility", "batched"]
 
@@ -29,7 +28,7 @@ MEGABYTE = 1e6
 MOST_PREPARED = 4
 
 
-class BatchedModelUtility:
+class BatchedModelUtility(ModelUtilityWrapper):
     """A `ModelUtility` that trains and scores many coalitions at once.
 
     It gives scikit-learn's answers, up to rounding. When it gets its players, it evaluates a
@@ -65,31 +64,12 @@ class BatchedModelUtility:
     """
 
     def __init__(self, utility: ModelUtility, *, memory: float = 256.0) -> None:
-        if type(utility) is not ModelUtility:
-            raise InvalidOptionError(f"utility must be a ModelUtility, got {utility!r}")
+        super().__init__(utility)
         if not 0 < memory < np.inf:
             raise InvalidOptionError(f"memory must be a positive number, got {memory!r}")
-        self.utility = utility
         self.memory = memory
         if utility.train is not None:
             self._check()
-
-    def __repr__(self) -> str:
-        return f"BatchedModelUtility({self.utility!r})"
-
-    def __getstate__(self) -> dict[str, Any]:
-        # What follows from the rest does not travel.
-        return {name: part for name, part in self.__dict__.items() if name != "_prepared"}
-
-    @property
-    def n_players(self) -> int | None:
-        """Number of players; None until bound to data."""
-        return self.utility.n_players
-
-    @property
-    def store(self) -> Store | None:
-        """The ledger of the utility."""
-        return self.utility.store
 
     @property
     def batch_invariant(self) -> bool:
@@ -123,24 +103,6 @@ class BatchedModelUtility:
         bound = self._changed(self.utility.with_data(train))
         bound._check()
         return bound
-
-    def with_seed(self, seed: int) -> Self:
-        """Return a copy in which every ``random_state`` of None is fixed."""
-        return self._changed(self.utility.with_seed(seed))
-
-    def __call__(self, coalitions: BoolArray) -> FloatArray:
-        """Return the utilities [b] of `coalitions` [b, n], through the store if there is one.
-
-        Raises
-        ------
-        DataError
-            If the utility is not bound to data, or `coalitions` has another shape or type.
-        UtilityError
-            If an error stops the run, see `ModelUtility`; the message names the coalition.
-        """
-        if self.store is None:
-            return self.evaluate(coalitions).values
-        return values_through_store(self, coalitions, self.store)
 
     def evaluate(self, coalitions: BoolArray) -> Evaluation:
         """Compute utilities, and tell which of them are stand-ins for failures.
@@ -180,12 +142,6 @@ class BatchedModelUtility:
             rest = self.utility.evaluate(coalitions[asked])
             values[asked], failed[asked] = rest.values, rest.failed
         return Evaluation(values, failed)
-
-    def _changed(self, utility: ModelUtility) -> Self:
-        other = copy.copy(self)
-        other.__dict__.pop("_prepared", None)
-        other.utility = utility
-        return other
 
     def _check(self) -> None:
         """Raise unless the answers are reproduced, by what is known and by example."""

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import copy
 import inspect
 import math
 from contextlib import ExitStack, nullcontext
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 from sklearn import config_context
@@ -14,16 +13,15 @@ from sklearn import config_context
 from dvl_batched.members import run_starts
 from dvl_core.data import take_rows
 from dvl_core.errors import InvalidOptionError
-from dvl_core.ledger import values_through_store
 from dvl_core.protocols import Evaluation
 from dvl_core.utilities import ModelUtility
 from dvl_core.utilities.degenerate import predicts_labels
 from dvl_core.utilities.fingerprint import fingerprint_object, fingerprint_of
 from dvl_core.utilities.torch_models import torch_seeded
+from dvl_core.utilities.wrapper import ModelUtilityWrapper
 
 if TYPE_CHECKING:
-    from dvl_core import Dataset
-    from dvl_core.protocols import BoolArray, FloatArray, IntArray, Store
+    from dvl_core.protocols import BoolArray, IntArray
 
 __all__ = ["WarmStartUtility"]
 
@@ -32,7 +30,7 @@ STARTING_POINTS = ("coef_", "coefs_", "module_")
 """What a model that can go on from its last fit has learned."""
 
 
-class WarmStartUtility:
+class WarmStartUtility(ModelUtilityWrapper):
     """A `ModelUtility` whose models go on from the last fit along a chain of coalitions.
 
     It is **another game**: what a coalition is worth depends on the order in which its players
@@ -79,62 +77,17 @@ class WarmStartUtility:
     """The value of a coalition depends on those before it in the batch."""
 
     def __init__(self, utility: ModelUtility, *, by: By | None = None) -> None:
-        if type(utility) is not ModelUtility:
-            raise InvalidOptionError(f"utility must be a ModelUtility, got {utility!r}")
-        self.utility = utility
+        super().__init__(utility)
         self.by: By = _way_of(utility.model, by)
 
     def __repr__(self) -> str:
         return f"WarmStartUtility({self.utility!r}, by={self.by!r})"
 
     @property
-    def n_players(self) -> int | None:
-        """Number of players; None until bound to data."""
-        return self.utility.n_players
-
-    @property
-    def store(self) -> Store | None:
-        """The ledger of the utility."""
-        return self.utility.store
-
-    @property
     def fingerprint(self) -> str | None:
         """Digest that tells it from the utility it wraps; None if that has none."""
         own = fingerprint_object(("WarmStartUtility", self.by))
         return fingerprint_of(own, self.utility.fingerprint)
-
-    def with_data(self, train: Dataset) -> Self:
-        """Return a copy bound to the players of `train`.
-
-        Raises
-        ------
-        DataError
-            If `train` is not a `Dataset`.
-        """
-        return self._changed(self.utility.with_data(train))
-
-    def with_seed(self, seed: int) -> Self:
-        """Return a copy in which every ``random_state`` of None is fixed."""
-        return self._changed(self.utility.with_seed(seed))
-
-    def _changed(self, utility: ModelUtility) -> Self:
-        other = copy.copy(self)
-        other.utility = utility
-        return other
-
-    def __call__(self, coalitions: BoolArray) -> FloatArray:
-        """Return the utilities [b] of `coalitions` [b, n], through the store if there is one.
-
-        Raises
-        ------
-        DataError
-            If the utility is not bound to data, or `coalitions` has another shape or type.
-        UtilityError
-            If an error stops the run, see `ModelUtility`; the message names the coalition.
-        """
-        if self.store is None:
-            return self.evaluate(coalitions).values
-        return values_through_store(self, coalitions, self.store)
 
     def evaluate(self, coalitions: BoolArray) -> Evaluation:
         """Compute utilities, and tell which of them are stand-ins for failures.

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import copy
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
 from dvl_batched.problem import NotReproducedError
 from dvl_core.errors import InvalidOptionError
-from dvl_core.ledger import values_through_store
 from dvl_core.protocols import Evaluation
 from dvl_core.threads import one_torch_thread
 from dvl_core.utilities import ModelUtility
 from dvl_core.utilities.fingerprint import fingerprint_object, fingerprint_of
+from dvl_core.utilities.wrapper import ModelUtilityWrapper
 
 if TYPE_CHECKING:
     from dvl_core import Dataset
-    from dvl_core.protocols import BoolArray, FloatArray, Store, Utility
+    from dvl_core.protocols import BoolArray, Utility
     from dvl_torch.takeover import TakeOver
 
 __all__ = ["StackedTorchUtility", "stacked"]
@@ -27,7 +26,7 @@ ANSWERS = 1
 MEGABYTE = 1e6
 
 
-class StackedTorchUtility:
+class StackedTorchUtility(ModelUtilityWrapper):
     """A `ModelUtility` of a net that trains and scores it for many coalitions at once.
 
     It gives the answers of training one after the other, up to rounding. When it gets its players,
@@ -68,32 +67,13 @@ class StackedTorchUtility:
     def __init__(
         self, utility: ModelUtility, *, memory: float = 256.0, device: str | None = None
     ) -> None:
-        if type(utility) is not ModelUtility:
-            raise InvalidOptionError(f"utility must be a ModelUtility, got {utility!r}")
+        super().__init__(utility)
         if not 0 < memory < np.inf:
             raise InvalidOptionError(f"memory must be a positive number, got {memory!r}")
-        self.utility = utility
         self.memory = memory
         self.device = device
         if utility.train is not None:
             self._check()
-
-    def __repr__(self) -> str:
-        return f"StackedTorchUtility({self.utility!r})"
-
-    def __getstate__(self) -> dict[str, Any]:
-        # What follows from the rest does not travel.
-        return {name: part for name, part in self.__dict__.items() if name != "_prepared"}
-
-    @property
-    def n_players(self) -> int | None:
-        """Number of players; None until bound to data."""
-        return self.utility.n_players
-
-    @property
-    def store(self) -> Store | None:
-        """The ledger of the utility."""
-        return self.utility.store
 
     @property
     def batch_invariant(self) -> bool:
@@ -133,20 +113,6 @@ class StackedTorchUtility:
             seeded._check()
         return seeded
 
-    def __call__(self, coalitions: BoolArray) -> FloatArray:
-        """Return the utilities [b] of `coalitions` [b, n], through the store if there is one.
-
-        Raises
-        ------
-        DataError
-            If the utility is not bound to data, or `coalitions` has another shape or type.
-        UtilityError
-            If an error stops the run, see `ModelUtility`; the message names the coalition.
-        """
-        if self.store is None:
-            return self.evaluate(coalitions).values
-        return values_through_store(self, coalitions, self.store)
-
     def evaluate(self, coalitions: BoolArray) -> Evaluation:
         """Compute utilities on one thread, and tell which of them are stand-ins for failures.
 
@@ -169,12 +135,6 @@ class StackedTorchUtility:
             rest = self.utility.evaluate(coalitions[~good])
             values[~good], failed[~good] = rest.values, rest.failed
         return Evaluation(values, failed)
-
-    def _changed(self, utility: ModelUtility) -> Self:
-        other = copy.copy(self)
-        other.__dict__.pop("_prepared", None)
-        other.utility = utility
-        return other
 
     def _lacks_seed(self) -> bool:
         from dvl_torch.takeover import lacks_seed
