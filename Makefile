@@ -7,6 +7,9 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 PLUGINS := $(sort $(wildcard plugins/*) $(wildcard contrib/*))
 PLUGINS := $(patsubst %/pyproject.toml,%,$(wildcard $(addsuffix /pyproject.toml,$(PLUGINS))))
+# Other implementations that tests compare with. What backpack asks for would bring a torchvision
+# that does not fit the torch of the constraints.
+ORACLES := backpack-for-pytorch curvlinops-for-pytorch linear_operator unfoldNd
 DEMO_PLUGINS := $(addprefix plugins/dvl-,banzhaf knn loo oob shapley)
 # Builds use the pinned hatchling of the environment, not a fresh one per package.
 EDITABLE := $(PIP) --no-build-isolation
@@ -28,6 +31,7 @@ $(VENV)/.installed: $(DECLARATIONS) | $(VENV)/bin/python
 	$(PIP) torch
 	$(PIP) hatchling editables
 	$(EDITABLE) -e '.[parquet,dev,docs]' $(addprefix -e ,$(PLUGINS))
+	$(PIP) --no-deps $(ORACLES)
 	touch $@ $(VENV)/.demo-installed
 
 demo: $(VENV)/.demo-installed

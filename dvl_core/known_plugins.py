@@ -23,6 +23,7 @@ KNOWN_PLUGINS: Mapping[tuple[str, str], str] = MappingProxyType(
         ("inverse-hessian", "datainf"): "dvl-datainf",
         ("inverse-hessian", "direct"): "dvl-direct",
         ("inverse-hessian", "ekfac"): "dvl-ekfac",
+        ("inverse-hessian", "identity"): "dvl-influence",
         ("inverse-hessian", "lissa"): "dvl-lissa",
         ("inverse-hessian", "nystroem"): "dvl-nystroem",
         ("sampler", "antithetic-owen"): "dvl-shapley",
