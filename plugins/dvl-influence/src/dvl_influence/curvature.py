@@ -12,7 +12,8 @@ from torch.func import grad, vjp, vmap
 from dvl_core.errors import InvalidOptionError
 from dvl_influence.data import Batch, Points
 from dvl_influence.errors import ModelError
-from dvl_influence.gradients import per_point_gradients
+from dvl_influence.gradient_rows import PointGradients
+from dvl_influence.jacobians import output_derivatives, outputs_per_point
 from dvl_influence.memory import DEFAULT_BUDGET, activations_per_point, share
 from dvl_influence.objective import Objective, explained
 from dvl_influence.trees import map_tree, rows
@@ -20,6 +21,9 @@ from dvl_influence.trees import map_tree, rows
 __all__ = ["CURVATURE_KINDS", "Curvature", "CurvatureKind", "chosen_kind"]
 
 CurvatureKind = Literal["hessian", "ggn", "empirical-fisher"]
+PASSES_AN_OUTPUT = 50
+"""Passes over the points, with one vector each, that cost about what an output's derivatives do."""
+
 CURVATURE_KINDS: tuple[CurvatureKind, ...] = ("hessian", "ggn", "empirical-fisher")
 
 
@@ -103,6 +107,7 @@ class Curvature:
         self.points = points
         self.kind = kind
         self.memory_budget = memory_budget
+        self.gradients = PointGradients(objective, points, memory_budget=memory_budget)
 
     @property
     def size(self) -> int:
@@ -117,14 +122,16 @@ class Curvature:
     @property
     def n_points(self) -> int:
         """The number of training points."""
-        if isinstance(self.points, Points):
-            return self.points.n_points
-        return sum(batch.n_points for batch in self.points)
+        return self.gradients.n_points
 
     def restricted(self, names: Iterable[str]) -> Curvature:
         """Return the diagonal block of the parameters `names`."""
-        part = self.objective.restricted(tuple(names))
-        return Curvature(part, self.points, self.kind, memory_budget=self.memory_budget)
+        gradients = self.gradients.restricted(names)
+        part = Curvature(
+            gradients.objective, self.points, self.kind, memory_budget=self.memory_budget
+        )
+        part.gradients = gradients
+        return part
 
     def sampled(self, rng: np.random.Generator, n_points: int) -> Curvature:
         """Return the curvature of random training points, an unbiased estimate of this one."""
@@ -148,6 +155,10 @@ class Curvature:
         total = torch.zeros_like(vectors)
         if not len(vectors):
             return total
+        if self.kind == "empirical-fisher":
+            for part in self.gradients:
+                total += (vectors @ part.T) @ part
+            return self._finite(total / self.n_points)
         count = 0
         for batch in self._pieces():
             with explained(f"the product of the curvature ({self.kind}) with vectors"):
@@ -157,15 +168,32 @@ class Curvature:
 
     def dense(self) -> torch.Tensor:
         """Return the matrix [p, p], symmetric to the last bit."""
-        identity = torch.eye(self.size, dtype=self.like.dtype, device=self.like.device)
-        matrix = self.matvec(identity)
+        matrix = self._from_jacobians() if self._few_outputs else self.matvec(self._identity)
         return (matrix + matrix.T) / 2
+
+    @property
+    def _identity(self) -> torch.Tensor:
+        return torch.eye(self.size, dtype=self.like.dtype, device=self.like.device)
+
+    @property
+    def _few_outputs(self) -> bool:
+        """Whether it takes fewer passes to differentiate outputs than to multiply the identity."""
+        if self.kind != "ggn":
+            return False
+        outputs = outputs_per_point(self.objective, next(iter(self.points)))
+        return outputs is not None and PASSES_AN_OUTPUT * outputs <= self.size
+
+    def _from_jacobians(self) -> torch.Tensor:
+        """Return the mean of J^T S J over the points."""
+        total = torch.zeros_like(self._identity)
+        for batch in self.points:
+            for part in output_derivatives(self.objective, batch, memory_budget=self.memory_budget):
+                curved = part.inner @ part.jacobian
+                total += part.jacobian.flatten(0, 1).T @ curved.flatten(0, 1)
+        return self._finite(total / self.n_points)
 
     def _summed(self, batch: Batch, vectors: torch.Tensor) -> torch.Tensor:
         """Return the products of the sum over the points of a batch."""
-        if self.kind == "empirical-fisher":
-            gradients = per_point_gradients(self.objective, batch, memory_budget=self.memory_budget)
-            return (vectors @ gradients.T) @ gradients
         product = _hessian_product if self.kind == "hessian" else _gauss_newton_product
         one = product(self.objective, batch)
         each = 6 * self.like.element_size() * (self._activations * batch.n_points + self.size)

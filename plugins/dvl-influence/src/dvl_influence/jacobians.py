@@ -14,7 +14,7 @@ from dvl_influence.memory import DEFAULT_BUDGET, share
 from dvl_influence.objective import Objective, explained
 from dvl_influence.trees import map_tree, rows
 
-__all__ = ["OutputDerivatives", "output_derivatives"]
+__all__ = ["OutputDerivatives", "output_derivatives", "outputs_per_point"]
 
 
 class OutputDerivatives(NamedTuple):
@@ -32,6 +32,12 @@ class OutputDerivatives(NamedTuple):
     """Second derivatives of the loss by the outputs [b, c, c]."""
 
 
+def outputs_per_point(objective: Objective, batch: Batch) -> int | None:
+    """Return how many numbers the model returns for a point; None if not as one tensor."""
+    output = _first_output(objective, batch)
+    return output.numel() if isinstance(output, torch.Tensor) else None
+
+
 def output_derivatives(
     objective: Objective, batch: Batch, *, memory_budget: int = DEFAULT_BUDGET
 ) -> Iterator[OutputDerivatives]:
@@ -42,8 +48,7 @@ def output_derivatives(
     ModelError
         If the output of the model is not one tensor, or cannot be differentiated.
     """
-    with torch.no_grad(), explained("a pass of the model over one training point"):
-        output = objective.output(objective.vector, rows(batch.x, slice(0, 1)))
+    output = _first_output(objective, batch)
     if not isinstance(output, torch.Tensor):
         raise ModelError(
             f"the model returns a {type(output).__name__}; derivatives of outputs need one tensor: "
@@ -67,3 +72,9 @@ def output_derivatives(
             slope = vmap(grad(loss))(out, y)
             inner = vmap(hessian(loss))(out, y)
         yield OutputDerivatives(jacobian.detach(), slope.detach(), inner.detach())
+
+
+def _first_output(objective: Objective, batch: Batch) -> object:
+    """Return the output of the model for the first point of a batch."""
+    with torch.no_grad(), explained("a pass of the model over one training point"):
+        return objective.output(objective.vector, rows(batch.x, slice(0, 1)))

@@ -19,8 +19,9 @@ __all__ = ["Damping", "Regularization", "choose_damping", "per_block"]
 Regularization = float | Literal["auto"] | Mapping[str, float | Literal["auto"]]
 """lambda for all blocks, ``"auto"``, or one of them for each block by name."""
 
-SHARE_OF_MEAN = 0.1
-"""Of the mean eigenvalue, for positive semi-definite curvature (Grosse et al. 2023, section 3)."""
+SHARE_OF_MEAN = 0.3
+"""Of the mean eigenvalue: more than the tenth that is usual for factored curvature, since it agreed
+better with retraining on digits."""
 
 TIMES_MOST_NEGATIVE = 4.0
 """Times the size of the most negative eigenvalue: between 2 and 4 times it, scores agree best with
@@ -68,7 +69,7 @@ def choose_damping(
 
     An approximator with a rule of its own (``auto_damping(curvature)``) decides itself. Else a
     Hessian gets four times the size of its most negative eigenvalue, and at least what other
-    curvatures get: a tenth of the mean eigenvalue.
+    curvatures get: three tenths of the mean eigenvalue.
 
     Raises
     ------

@@ -7,9 +7,31 @@ from typing import Any
 
 from array_api_compat import array_namespace
 
+from dvl_core.errors import DataError
 from dvl_core.protocols import LinearOperator
 
-__all__ = ["LinearSolution", "relative_residuals"]
+__all__ = ["LinearSolution", "check_rows", "relative_residuals"]
+
+
+def check_rows(rhs: Any, size: int) -> None:
+    """Refuse right-hand sides that are none.
+
+    Raises
+    ------
+    DataError
+        If they are not rows of `size` finite numbers.
+    """
+    xp = array_namespace(rhs)
+    if rhs.ndim != 2 or rhs.shape[1] != size:
+        raise DataError(
+            f"right-hand sides must be the rows of an array [m, {size}], not {tuple(rhs.shape)}"
+        )
+    bad = xp.nonzero(~xp.all(xp.isfinite(rhs), axis=1))[0]
+    if bad.shape[0]:
+        raise DataError(
+            f"right-hand side {int(bad[0])} holds NaN or infinity: look at the gradient of that "
+            "point"
+        )
 
 
 def relative_residuals(operator: LinearOperator, rhs: Any, value: Any) -> Any:

@@ -1,0 +1,86 @@
+"""Influence functions with the exact inverse of the curvature."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+
+from dvl_direct.approximator import DirectApproximator
+from dvl_influence.blocks import BlockStructure
+from dvl_influence.curvature import CurvatureKind
+from dvl_influence.data import Adapter
+from dvl_influence.memory import DEFAULT_BUDGET
+from dvl_influence.model import InfluenceModel
+from dvl_influence.objective import Loss
+from dvl_influence.regularization import Regularization
+
+__all__ = ["DirectInfluence"]
+
+
+class DirectInfluence(InfluenceModel):
+    """Influence functions with the curvature matrix inverted exactly, see `DirectApproximator`.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        Trained; it is left as it is.
+    loss : callable
+        ``loss(output, target)``, a scalar, the mean over the batch.
+    regularization : float, dict or "auto"
+        lambda: one number, one per block by name, or ``"auto"``: derived from the curvature, and
+        told by `report`.
+    curvature : str, optional
+        ``"hessian"``, ``"ggn"`` or ``"empirical-fisher"``; None: ``"hessian"``.
+    blocks : str or dict
+        ``"full"``, ``"layer"``, ``"parameter"``, or names of blocks with the names of their
+        parameters: diagonal blocks that are inverted on their own.
+    adapter : callable, optional
+        Turns what loaders yield into (x, y), for batches that are no pairs.
+    dtype : torch.dtype, optional
+        Precision of all computations; None: the model's.
+    memory_budget : int
+        Bytes that intermediate results may take.
+    indefinite, singular, max_parameters
+        As for `DirectApproximator`.
+
+    Examples
+    --------
+    >>> x = torch.linspace(-1, 1, 8, dtype=torch.float64)[:, None]
+    >>> model = torch.nn.Linear(1, 1).double()
+    >>> influence = DirectInfluence(model, torch.nn.functional.mse_loss, regularization=0.1)
+    >>> influence.fit([(x, x)]).influences(x[:3], x[:3], x, x).shape
+    torch.Size([3, 8])
+    """
+
+    def __init__(
+        self,
+        model: torch.nn.Module,
+        loss: Loss,
+        *,
+        regularization: Regularization = "auto",
+        curvature: CurvatureKind | None = None,
+        blocks: BlockStructure = "full",
+        adapter: Adapter | None = None,
+        dtype: torch.dtype | None = None,
+        memory_budget: int = DEFAULT_BUDGET,
+        indefinite: Literal["refuse", "clip", "absolute"] = "refuse",
+        singular: Literal["refuse", "pseudo-inverse"] = "refuse",
+        max_parameters: int = 10_000,
+    ) -> None:
+        approximator = DirectApproximator(
+            indefinite=indefinite,
+            singular=singular,
+            max_parameters=max_parameters,
+        )
+        super().__init__(
+            model,
+            loss,
+            approximator,
+            regularization=regularization,
+            curvature=curvature,
+            blocks=blocks,
+            adapter=adapter,
+            dtype=dtype,
+            memory_budget=memory_budget,
+        )

@@ -1,0 +1,32 @@
+"""The inverse of the curvature from a randomised Nystroem sketch.
+
+Names are imported when first used: the approximator works without torch.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+_EXPORTS = {
+    "NystroemApproximator": "dvl_nystroem.approximator",
+    "NystroemSketchInfluence": "dvl_nystroem.influence",
+}
+
+__all__ = sorted(_EXPORTS)
+
+if TYPE_CHECKING:
+    from dvl_nystroem.approximator import NystroemApproximator as NystroemApproximator
+    from dvl_nystroem.influence import NystroemSketchInfluence as NystroemSketchInfluence
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _EXPORTS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(_EXPORTS[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
