@@ -88,7 +88,7 @@ def files(tmp_path: Path) -> dict[str, Path]:
 
 @pytest.fixture(autouse=True)
 def no_environment_is_built(monkeypatch: pytest.MonkeyPatch) -> None:
-    for environment in ("pydvl_python", "others_python"):
+    for environment in ("pydvl_python", "others_python", "influence_python"):
         monkeypatch.setattr(peers, environment, lambda: Path("python-of-a-peer"))
 
 

@@ -22,7 +22,12 @@ Arrays = Mapping[str, NDArray[Any]]
 
 OURS = "ours"
 OUR_LIBRARY = "dvl and floor"
-PEERS = {"peer": ("peer", "pyDVL"), "opendataval": ("others", "opendataval")}
+PEERS = {
+    "peer": ("peer", "pyDVL"),
+    "opendataval": ("others", "opendataval"),
+    "influence_pydvl": ("influence", "pyDVL"),
+    "influence_kronfluence": ("influence", "kronfluence"),
+}
 """Environment and library of the modules in `sides` that need one of the peers' environments."""
 
 

@@ -15,6 +15,7 @@ TORCH = "torch==2.13.0"
 PYDVL = "pydvl==0.10.0"
 SHAPIQ = "shapiq==1.4.1"
 OPENDATAVAL = "opendataval==1.3.0"
+KRONFLUENCE = "kronfluence==1.0.1"
 
 
 def pydvl_python() -> Path:
@@ -29,6 +30,15 @@ def others_python() -> Path:
     constraints = HERE / "constraints-others.txt"
     steps = [[TORCH], [SHAPIQ, "tqdm"], ["--no-deps", OPENDATAVAL]]
     return environment("others", constraints, steps)
+
+
+def influence_python() -> Path:
+    """Return the Python of an environment with pyDVL's influence functions and kronfluence 1.0."""
+    constraints = HERE / "constraints-influence.txt"
+    needs = ["accelerate", "einconv", "einops", "opt_einsum", "safetensors", "tqdm"]
+    # What kronfluence declares would bring a torchvision that does not fit this torch.
+    steps = [[TORCH], [f"pydvl[influence]{PYDVL.removeprefix('pydvl')}"], needs]
+    return environment("influence", constraints, [*steps, ["--no-deps", KRONFLUENCE]])
 
 
 def environment(name: str, constraints: Path, steps: list[list[str]]) -> Path:

@@ -56,6 +56,7 @@ def main(
     if options.peers and any(case.has_peers for case in chosen):
         pythons["peer"] = peers.pydvl_python()
         pythons["others"] = peers.others_python()
+        pythons["influence"] = peers.influence_python()
     measured: list[AnyResult] = []
     for case in chosen:
         if case.missing:
@@ -145,7 +146,8 @@ def show(results: Sequence[Result], console: Console) -> None:
     for result in results:
         for side, seconds in result.seconds.items():
             time = Spread.of(seconds)
-            ratio = "" if side == "dvl" else number(result.ratio(side, "dvl").median)
+            compared = side != "dvl" and "dvl" in result.seconds
+            ratio = number(result.ratio(side, "dvl").median) if compared else ""
             table.add_row(
                 result.name,
                 side,

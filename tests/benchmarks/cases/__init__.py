@@ -6,8 +6,10 @@ from results import AnyCase
 
 from cases import (
     bookkeeping,
+    datamodeling,
     engine,
     estimators,
+    influence,
     knn,
     knn_large,
     list_plugins,
@@ -34,4 +36,7 @@ CASES: list[AnyCase] = [
     engine.CASE,
     list_plugins.CASE,
     noisy_labels.CASE,
+    influence.CASE,
+    influence.GRADIENTS,
+    datamodeling.CASE,
 ]
