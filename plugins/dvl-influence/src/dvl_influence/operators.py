@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from array_api_compat import array_namespace
+from array_api_compat import array_namespace, device
 
 from dvl_core.errors import InvalidOptionError
 from dvl_core.protocols import LinearOperator
@@ -66,7 +66,7 @@ class DampedOperator:
         """Return the matrix [p, p]."""
         matrix = self.undamped.dense()
         xp = array_namespace(matrix)
-        identity = xp.eye(self.size, dtype=matrix.dtype, device=matrix.device)
+        identity = xp.eye(self.size, dtype=matrix.dtype, device=device(matrix))
         return matrix + self.damping * identity
 
 

@@ -26,6 +26,8 @@ def check_rows(rhs: Any, size: int) -> None:
         raise DataError(
             f"right-hand sides must be the rows of an array [m, {size}], not {tuple(rhs.shape)}"
         )
+    if not xp.isdtype(rhs.dtype, "real floating"):
+        raise DataError(f"right-hand sides must be floating-point numbers, not {rhs.dtype}")
     bad = xp.nonzero(~xp.all(xp.isfinite(rhs), axis=1))[0]
     if bad.shape[0]:
         raise DataError(

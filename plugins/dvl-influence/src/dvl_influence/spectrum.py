@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from array_api_compat import array_namespace
+from array_api_compat import array_namespace, device
 
 from dvl_core.protocols import LinearOperator
 
@@ -26,7 +26,7 @@ def _like(operator: LinearOperator, numbers: np.ndarray[Any, Any]) -> Any:
     like = getattr(operator, "like", None)
     if like is None:
         return numbers
-    return array_namespace(like).asarray(numbers, dtype=like.dtype, device=like.device)
+    return array_namespace(like).asarray(numbers, dtype=like.dtype, device=device(like))
 
 
 def mean_eigenvalue(operator: LinearOperator, *, probes: int = 16, seed: int = 0) -> float:
