@@ -3,6 +3,11 @@
 Each check takes a factory. The curvature is a small positive definite matrix, known in full; the
 approximator sees it as a `LinearOperator` on numpy arrays. What it returns is compared with the
 exact solution by the residual that it reports itself: an approximation may be rough, not dishonest.
+
+An approximator that needs more than products, such as a model and its training points, offers
+``example_curvature()``, a static or class method that returns a small positive definite operator
+that it can take; the checks then use that one. If the operator has ``like``, a vector [p] of
+another array library, right-hand sides are handed over in its type.
 """
 
 from __future__ import annotations
@@ -15,7 +20,13 @@ import numpy as np
 from dvl_core.testing.requirements import NotApplicable, require
 
 if TYPE_CHECKING:
-    from dvl_core.protocols import AnyArray, FloatArray, InverseHessianApproximator, Solution
+    from dvl_core.protocols import (
+        AnyArray,
+        FloatArray,
+        InverseHessianApproximator,
+        LinearOperator,
+        Solution,
+    )
 
 __all__ = [
     "MatrixOperator",
@@ -63,30 +74,52 @@ class MatrixOperator:
         return self.matrix.copy()
 
 
-def _curvature() -> MatrixOperator:
-    """Return a well-conditioned positive definite operator."""
+def _curvature(approximator: InverseHessianApproximator) -> LinearOperator:
+    """Return the approximator's own example, or a well-conditioned positive definite operator."""
+    example = getattr(approximator, "example_curvature", None)
+    if example is not None:
+        operator: LinearOperator = example()
+        return operator
     basis, _ = np.linalg.qr(np.random.default_rng(0).normal(size=(SIZE, SIZE)))
     return MatrixOperator((basis * np.linspace(1.0, CONDITION, SIZE)) @ basis.T)
 
 
-def _vectors(count: int) -> FloatArray:
-    """Return right-hand sides [count, p]."""
-    return np.random.default_rng(1).normal(size=(count, SIZE))
+class _Problem:
+    """An approximator, and a curvature that it can take."""
 
+    def __init__(self, make: MakeApproximator) -> None:
+        self.approximator = make()
+        self.curvature = _curvature(self.approximator)
+        self.size = self.curvature.size
+        self.state = self.approximator.init(self.curvature)
 
-def _solve(make: MakeApproximator, rhs: FloatArray) -> Solution:
-    """Solve for the rows of `rhs` with a fresh approximator."""
-    approximator = make()
-    return approximator.solve(approximator.init(_curvature()), rhs)
+    def vectors(self, count: int) -> FloatArray:
+        """Return right-hand sides [count, p]."""
+        return np.random.default_rng(1).normal(size=(count, self.size))
+
+    def solve(self, rhs: FloatArray) -> Solution:
+        """Solve for the rows of `rhs`."""
+        return self.approximator.solve(self.state, self.native(rhs))
+
+    def native(self, rhs: FloatArray) -> Any:
+        """Return vectors in the type that the curvature works with."""
+        like = getattr(self.curvature, "like", None)
+        if like is None or isinstance(like, np.ndarray):
+            return rhs
+        from array_api_compat import array_namespace
+
+        rhs = np.ascontiguousarray(rhs)
+        return array_namespace(like).asarray(rhs, dtype=like.dtype, device=like.device)
 
 
 def check_inverse_hessian_shape(make: MakeApproximator) -> None:
     """Return solutions [m, p], residuals [m], iterations and whether it converged."""
+    problem = _Problem(make)
     for count in (1, 3):
-        solution = _solve(make, _vectors(count))
+        solution = problem.solve(problem.vectors(count))
         require(
-            np.shape(solution.value) == (count, SIZE),
-            f"{count} vectors of {SIZE} gave solutions of shape {np.shape(solution.value)}",
+            np.shape(solution.value) == (count, problem.size),
+            f"{count} vectors of {problem.size} gave solutions of shape {np.shape(solution.value)}",
         )
         require(
             np.shape(solution.residual) == (count,),
@@ -99,20 +132,22 @@ def check_inverse_hessian_shape(make: MakeApproximator) -> None:
 
 def check_inverse_hessian_accuracy(make: MakeApproximator) -> None:
     """Be close to the exact solution if it says that it converged."""
-    rhs = _vectors(3)
-    solution = _solve(make, rhs)
+    problem = _Problem(make)
+    rhs = problem.vectors(3)
+    solution = problem.solve(rhs)
     if not solution.converged:
-        raise NotApplicable("it says that it did not converge on the kit's matrix")
-    exact = np.linalg.solve(_curvature().matrix, rhs.T).T
+        raise NotApplicable("it says that it did not converge on the matrix of the check")
+    exact = np.linalg.solve(np.asarray(problem.curvature.dense()), rhs.T).T
     error = np.linalg.norm(np.asarray(solution.value) - exact) / np.linalg.norm(exact)
     require(bool(error <= TOLERANCE), f"it claims to have converged, but is off by {error:.2g}")
 
 
 def check_inverse_hessian_residuals(make: MakeApproximator) -> None:
     """Report the relative residuals that its solutions have."""
-    rhs = _vectors(3)
-    solution = _solve(make, rhs)
-    left = rhs - _curvature().matvec(solution.value)
+    problem = _Problem(make)
+    rhs = problem.vectors(3)
+    solution = problem.solve(rhs)
+    left = rhs - np.asarray(problem.curvature.matvec(solution.value))
     true = np.linalg.norm(left, axis=1) / np.linalg.norm(rhs, axis=1)
     reported = np.asarray(solution.residual, dtype=float)
     require(
@@ -123,18 +158,21 @@ def check_inverse_hessian_residuals(make: MakeApproximator) -> None:
 
 def check_inverse_hessian_more_vectors_than_parameters(make: MakeApproximator) -> None:
     """Solve for more vectors than there are parameters, linearly dependent as they are."""
-    rhs = np.concatenate([_vectors(2 * SIZE), _vectors(2 * SIZE)])
-    solution = _solve(make, rhs)
+    problem = _Problem(make)
+    half = 2 * problem.size
+    rhs = np.concatenate([problem.vectors(half), problem.vectors(half)])
+    solution = problem.solve(rhs)
     value = np.asarray(solution.value)
     require(bool(np.isfinite(value).all()), "a solution is not finite")
-    first, second = value[: 2 * SIZE], value[2 * SIZE :]
+    first, second = value[:half], value[half:]
     require(bool(np.allclose(first, second, rtol=1e-3, atol=1e-4)), "equal vectors differ")
 
 
 def check_inverse_hessian_order(make: MakeApproximator) -> None:
     """Give a vector the same solution whatever its place among the others."""
-    rhs = _vectors(4)
-    forth, back = np.asarray(_solve(make, rhs).value), np.asarray(_solve(make, rhs[::-1]).value)
+    rhs = _Problem(make).vectors(4)
+    forth = np.asarray(_Problem(make).solve(rhs).value)
+    back = np.asarray(_Problem(make).solve(rhs[::-1]).value)
     require(
         bool(np.allclose(forth, back[::-1], rtol=1e-3, atol=1e-4)),
         "the solutions depend on the order of the vectors",
@@ -143,34 +181,40 @@ def check_inverse_hessian_order(make: MakeApproximator) -> None:
 
 def check_inverse_hessian_scales(make: MakeApproximator) -> None:
     """Give a thousand times the vector a thousand times the solution."""
-    rhs = _vectors(2)
-    one, thousand = _solve(make, rhs), _solve(make, 1000.0 * rhs)
+    rhs = _Problem(make).vectors(2)
+    one, thousand = _Problem(make).solve(rhs), _Problem(make).solve(1000.0 * rhs)
     require(
-        bool(np.allclose(1000.0 * np.asarray(one.value), thousand.value, rtol=1e-2, atol=1.0)),
+        bool(
+            np.allclose(
+                1000.0 * np.asarray(one.value), np.asarray(thousand.value), rtol=1e-2, atol=1.0
+            )
+        ),
         "solutions do not scale with the vectors",
     )
 
 
 def check_inverse_hessian_zero(make: MakeApproximator) -> None:
     """Solve for zero with zero, and harm no vector beside it."""
-    rhs = _vectors(3)
+    problem = _Problem(make)
+    rhs = problem.vectors(3)
     rhs[1] = 0.0
-    value = np.asarray(_solve(make, rhs).value)
+    value = np.asarray(problem.solve(rhs).value)
     require(bool(np.isfinite(value).all()), "a vector of zeros makes solutions not finite")
     require(not value[1].any(), "the solution for a vector of zeros is not zero")
 
 
 def check_inverse_hessian_no_vectors(make: MakeApproximator) -> None:
     """Take no vectors at all."""
-    value = np.asarray(_solve(make, _vectors(3)[:0]).value)
-    require(value.shape == (0, SIZE), f"no vectors gave solutions of shape {value.shape}")
+    problem = _Problem(make)
+    value = np.asarray(problem.solve(problem.vectors(3)[:0]).value)
+    require(value.shape == (0, problem.size), f"no vectors gave solutions of shape {value.shape}")
 
 
 def check_inverse_hessian_leaves_input_alone(make: MakeApproximator) -> None:
     """Leave the vectors as they are, and the state fit for the next solve."""
-    approximator, rhs = make(), _vectors(3)
-    state = approximator.init(_curvature())
-    first = np.array(approximator.solve(state, rhs).value)
-    require(np.array_equal(rhs, _vectors(3)), "the vectors were changed")
-    again = np.asarray(approximator.solve(state, rhs).value)
+    problem = _Problem(make)
+    rhs = problem.native(problem.vectors(3))
+    first = np.asarray(problem.approximator.solve(problem.state, rhs).value).copy()
+    require(np.array_equal(np.asarray(rhs), problem.vectors(3)), "the vectors were changed")
+    again = np.asarray(problem.approximator.solve(problem.state, rhs).value)
     require(bool(np.allclose(first, again, rtol=1e-3, atol=1e-4)), "a second solve differs")

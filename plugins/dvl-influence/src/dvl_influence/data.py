@@ -11,7 +11,7 @@ import torch
 from dvl_core.errors import DataError
 from dvl_influence.trees import Tree, concatenate, leaves, length, map_tree, rows
 
-__all__ = ["Adapter", "Batch", "Points", "as_batch", "checked_batch"]
+__all__ = ["Adapter", "Batch", "Points", "as_batch", "checked_batch", "joined"]
 
 Adapter = Callable[[Any], tuple[Any, Any]]
 """adapter(batch of the loader) -> (x, y): the inputs of the model, and the target of the loss."""
@@ -170,7 +170,7 @@ class Points:
         """Return random points without replacement; of one random batch if none are kept."""
         if self._kept is not None:
             if len(self._kept) > 1:
-                self._kept = _joined(self._kept)
+                self._kept = joined(self._kept)
             sizes = np.array([batch.n_points for batch in self._kept])
             batch = self._kept[rng.choice(len(sizes), p=sizes / sizes.sum())]
         else:
@@ -211,7 +211,7 @@ class Points:
             yield checked_batch(x, y, self._device, self._dtype, self._what)
 
 
-def _joined(batches: list[Batch]) -> list[Batch]:
+def joined(batches: list[Batch]) -> list[Batch]:
     """Return one batch of all points, or the batches as they are if their shapes do not fit."""
     try:
         return [Batch(concatenate([b.x for b in batches]), concatenate([b.y for b in batches]))]

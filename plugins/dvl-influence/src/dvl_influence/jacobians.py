@@ -11,7 +11,7 @@ from torch.func import grad, hessian, jacrev, vmap
 from dvl_influence.data import Batch
 from dvl_influence.errors import ModelError
 from dvl_influence.memory import DEFAULT_BUDGET, share
-from dvl_influence.objective import Objective, explained
+from dvl_influence.objective import FORWARD, Objective, explained
 from dvl_influence.trees import map_tree, rows
 
 __all__ = ["OutputDerivatives", "output_derivatives", "outputs_per_point"]
@@ -70,7 +70,8 @@ def output_derivatives(
             out = vmap(flat, (None, 0))(objective.vector, x)
             jacobian = vmap(jacrev(flat), (None, 0))(objective.vector, x)
             slope = vmap(grad(loss))(out, y)
-            inner = vmap(hessian(loss))(out, y)
+            with FORWARD:
+                inner = vmap(hessian(loss))(out, y)
         yield OutputDerivatives(jacobian.detach(), slope.detach(), inner.detach())
 
 

@@ -16,7 +16,7 @@ __all__ = ["leave_one_out_changes"]
 def leave_one_out_changes(
     influence: InfluenceModel, x_test: Tree, y_test: Tree, x: Tree, y: Tree
 ) -> torch.Tensor:
-    """Return by how much the loss of each test point grows if a training point is left out.
+    """Return by how much the loss of each test point grows, to first order, without a point.
 
     One Newton step from the trained parameters to those without the point. ``s[q, i] / n`` takes
     the curvature of all points for that of the others, which a point of large leverage h_ii makes
@@ -58,7 +58,7 @@ def leave_one_out_changes(
     >>> influence = InfluenceModel(model, mse_loss, DenseInverse(), regularization=0)
     >>> change = leave_one_out_changes(influence.fit([(x, y)]), x[1:], y[1:], x[:1], y[:1])
     >>> round(change.item(), 3)
-    -0.64
+    -1.28
     """
     factors = influence.influence_factors(x_test, y_test)
     batch = influence.batch(x, y, "the training points")

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from dvl_influence.objective import Objective, explained
+from dvl_influence.objective import FORWARD, Objective, explained
 from dvl_influence.trees import rows
 
 __all__ = ["DEFAULT_BUDGET", "activations_per_point", "share"]
@@ -25,13 +25,14 @@ def activations_per_point(objective: Objective, x: Any) -> int:
             counted += output.numel()
 
     modules = [m for m in objective.model.modules() if not list(m.children())]
-    hooks = [module.register_forward_hook(count) for module in modules]
-    try:
-        with torch.no_grad(), explained("a pass of the model over one training point"):
-            objective.output(objective.vector, rows(x, slice(0, 1)))
-    finally:
-        for hook in hooks:
-            hook.remove()
+    with FORWARD:
+        hooks = [module.register_forward_hook(count) for module in modules]
+        try:
+            with torch.no_grad(), explained("a pass of the model over one training point"):
+                objective.output(objective.vector, rows(x, slice(0, 1)))
+        finally:
+            for hook in hooks:
+                hook.remove()
     return max(counted, 1)
 
 

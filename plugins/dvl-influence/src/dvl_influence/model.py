@@ -4,30 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 import torch
 
 from dvl_core import create
-from dvl_core.errors import InvalidOptionError, NotFittedError
+from dvl_core.errors import NotFittedError
 from dvl_core.protocols import InverseHessianApproximator, Solution
+from dvl_influence.attribution import AttributionModel, Mode
 from dvl_influence.blocks import BlockStructure, block_names
 from dvl_influence.curvature import Curvature, CurvatureKind, chosen_kind
-from dvl_influence.data import Adapter, Batch, Points, as_batch, checked_batch
+from dvl_influence.data import Adapter, Batch, Points
 from dvl_influence.fitting import FittedBlock, fit_blocks, refit_blocks
-from dvl_influence.gradients import mixed_derivatives, per_point_gradients
+from dvl_influence.gradient_rows import gradient_pieces
+from dvl_influence.gradients import mixed_derivatives
 from dvl_influence.loss_check import check_loss
-from dvl_influence.memory import DEFAULT_BUDGET, share
+from dvl_influence.memory import DEFAULT_BUDGET
 from dvl_influence.objective import Loss, Objective
 from dvl_influence.regularization import Regularization
-from dvl_influence.trees import Tree, rows
+from dvl_influence.trees import Tree
 
 __all__ = ["InfluenceModel", "Mode"]
 
-Mode = Literal["up", "perturbation"]
 
-
-class InfluenceModel:
+class InfluenceModel(AttributionModel):
     """Influence functions of a trained model.
 
     ``s[q, i] = grad L_q . (H + lambda I)^-1 . grad L_i``, with H the mean curvature over the
@@ -183,64 +183,9 @@ class InfluenceModel:
             for name, block in self.fitted.items()
         }
 
-    def influence_factors(self, x: Tree, y: Tree) -> torch.Tensor:
-        """Return ``(H + lambda I)^-1 grad L`` of each point [n, p].
-
-        Parameters
-        ----------
-        x, y : tensor, tuple or dictionary of tensors
-            n points: inputs of the model and targets of the loss.
-        """
-        batch = self.batch(x, y, "the test points")
-        return torch.cat([self.solved(part) for part in self._gradients(batch)])
-
-    def influences_from_factors(
-        self, factors: torch.Tensor, x: Tree, y: Tree, mode: Mode = "up"
-    ) -> torch.Tensor:
-        """Return the influences of training points on the test points of `factors`.
-
-        Parameters
-        ----------
-        factors : float tensor [n_test, p]
-            What `influence_factors` returned.
-        x, y : tensor, tuple or dictionary of tensors
-            n_train points.
-        mode : str
-            ``"up"``: scores [n_test, n_train]; ``"perturbation"``: their gradients by x
-            [n_test, n_train, *features].
-        """
-        batch = self.batch(x, y, "the training points")
-        if mode == "up":
-            return torch.cat([factors @ part.T for part in self._gradients(batch)], dim=1)
-        if mode == "perturbation":
-            return mixed_derivatives(
-                self.objective, factors, batch, memory_budget=self.memory_budget
-            )
-        raise InvalidOptionError(f"mode is {mode!r}: it must be 'up' or 'perturbation'")
-
-    def influences(
-        self,
-        x_test: Tree,
-        y_test: Tree,
-        x: Tree | None = None,
-        y: Tree | None = None,
-        mode: Mode = "up",
-    ) -> torch.Tensor:
-        """Return the influences of training points on test points.
-
-        Parameters
-        ----------
-        x_test, y_test : tensor, tuple or dictionary of tensors
-            n_test points.
-        x, y : tensor, tuple or dictionary of tensors, optional
-            n_train points; None: the test points, on each other.
-        mode : str
-            ``"up"``: scores [n_test, n_train]; ``"perturbation"``: their gradients by x
-            [n_test, n_train, *features].
-        """
-        factors = self.influence_factors(x_test, y_test)
-        x, y = (x_test, y_test) if x is None else (x, y)
-        return self.influences_from_factors(factors, x, y, mode)
+    def train_vectors(self, batch: Batch) -> Iterator[torch.Tensor]:
+        """Yield the gradients [., p] of the points of a batch, as many as fit the budget."""
+        return gradient_pieces(self.objective, batch, memory_budget=self.memory_budget)
 
     def influences_by_block(
         self, x_test: Tree, y_test: Tree, x: Tree | None = None, y: Tree | None = None
@@ -248,42 +193,12 @@ class InfluenceModel:
         """Return each block's part of the influences [n_test, n_train]; they add up to them."""
         factors = self.influence_factors(x_test, y_test)
         batch = self.batch(*((x_test, y_test) if x is None else (x, y)), "the training points")
-        parts = list(self._gradients(batch))
+        parts = list(self.train_vectors(batch))
         positions = {name: block.positions for name, block in self.fitted.items()}
         return {
             name: torch.cat([factors[:, where] @ part[:, where].T for part in parts], dim=1)
             for name, where in positions.items()
         }
-
-    def self_influences(self, loader: Iterable[Any]) -> torch.Tensor:
-        """Return the influence of each point on itself [n]: large for outliers and wrong labels."""
-        found = [
-            (part * self.solved(part)).sum(dim=1)
-            for batch in self._batches(loader)
-            for part in self._gradients(batch)
-        ]
-        return torch.cat(found)
-
-    def mean_influences(
-        self, test_loader: Iterable[Any], train_loader: Iterable[Any]
-    ) -> torch.Tensor:
-        """Return each training point's mean influence on the test points [n_train]: one solve."""
-        total = torch.zeros_like(self.objective.vector)
-        count = 0
-        for batch in self._batches(test_loader):
-            total += sum(part.sum(dim=0) for part in self._gradients(batch))
-            count += batch.n_points
-        factor = self.solved((total / count)[None])
-        scores = [
-            (factor @ part.T)[0]
-            for batch in self._batches(train_loader)
-            for part in self._gradients(batch)
-        ]
-        return torch.cat(scores)
-
-    def batch(self, x: Tree, y: Tree, what: str) -> Batch:
-        """Return points as the computations take them, checked; `what` names them in messages."""
-        return checked_batch(x, y, self.objective.device, self.objective.dtype, what)
 
     def save(self, path: str | Path) -> None:
         """Write the fitted state into the folder `path`: safetensors and JSON, no pickle."""
@@ -322,19 +237,8 @@ class InfluenceModel:
             return objective
         return objective.restricted([name for name in objective.names if name in covered])
 
-    def _batches(self, loader: Iterable[Any]) -> Iterator[Batch]:
-        """Yield the checked batches of a loader, once."""
-        for raw in loader:
-            yield self.batch(*as_batch(raw, self.adapter), "the points")
-
-    def _gradients(self, batch: Batch) -> Iterator[torch.Tensor]:
-        """Yield the gradients [., p] of the points of a batch, as many as fit the budget."""
-        objective = self.objective
-        step = share(self.memory_budget, 2 * objective.size * objective.vector.element_size())
-        for start in range(0, batch.n_points, step):
-            part = slice(start, start + step)
-            piece = Batch(rows(batch.x, part), rows(batch.y, part))
-            yield per_point_gradients(objective, piece, memory_budget=self.memory_budget)
+    def _perturbation(self, factors: torch.Tensor, batch: Batch) -> torch.Tensor:
+        return mixed_derivatives(self.objective, factors, batch, memory_budget=self.memory_budget)
 
     def solved(self, vectors: torch.Tensor) -> torch.Tensor:
         """Return the solutions [m, p] of all blocks together."""

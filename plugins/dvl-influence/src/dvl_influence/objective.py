@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from threading import RLock
 from typing import Any
 
 import torch
@@ -20,6 +21,11 @@ __all__ = ["Loss", "Objective", "explained"]
 
 Loss = Callable[[Any, Any], torch.Tensor]
 """loss(output, target) -> scalar, the mean over the points of the batch."""
+
+FORWARD = RLock()
+"""Held while a model runs, and while torch differentiates in forward mode: `functional_call` puts
+tensors into modules, attention is switched for the whole process, and so are levels of forward
+derivatives; another thread would compute with the numbers of this one."""
 
 
 class Objective:
@@ -129,7 +135,7 @@ class Objective:
         state = {**self.fixed, **self.split(vector)}
         arguments = x if isinstance(x, tuple) else () if isinstance(x, Mapping) else (x,)
         keywords = dict(x) if isinstance(x, Mapping) else {}
-        with _differentiable_attention():
+        with FORWARD, _differentiable_attention():
             return functional_call(self.model, state, arguments, keywords)
 
     def mean_loss(self, vector: torch.Tensor, x: Tree, y: Tree) -> torch.Tensor:
