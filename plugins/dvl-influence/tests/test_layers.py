@@ -169,6 +169,30 @@ def test_what_cannot_be_taken_is_named():
     assert "Shared" in reasons["free"]
 
 
+def test_a_shared_bias_leaves_the_weights_their_layers():
+    """Only the parameter that plays two roles is named; the rest is still exact."""
+    model = seeded(nn.Linear(3, 3), nn.Tanh(), nn.Linear(3, 3))
+    model[2].bias = model[0].bias
+    objective, batch = Objective(model, squares), Batch(FLAT, torch.ones(5).double())
+    found = find_layers(objective, batch)
+    assert list(found.unsupported) == ["0.bias"]
+    truth = per_point_gradients(objective, batch)
+    factors = layer_factors(found, batch)
+    assert [layer.names for layer in found.layers] == [("0.weight",), ("2.weight",)]
+    for layer in found.layers:
+        own = layer.to_vectors(factors[layer.name].gradients())
+        torch.testing.assert_close(own, truth[:, found.positions(layer)])
+
+
+def test_attention_that_is_not_called_as_a_module_is_named():
+    model = nn.TransformerEncoderLayer(4, 2, 8, batch_first=True).double().eval()
+    batch = Batch(numbers(5, 3, 4), torch.ones(5).double())
+    found = find_layers(Objective(model, squares), batch)
+    assert [layer.name for layer in found.layers] == ["linear1", "linear2", "norm1", "norm2"]
+    assert "MultiheadAttention" in found.unsupported["self_attn.in_proj_weight"]
+    assert "not called" in found.unsupported["self_attn.out_proj.weight"]
+
+
 def test_weights_used_outside_their_layer_are_refused():
     class Leaky(nn.Module):
         def __init__(self) -> None:

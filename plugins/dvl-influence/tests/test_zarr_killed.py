@@ -64,9 +64,11 @@ def test_killed_again_and_again(tmp_path) -> None:
         assert np.isnan(array[:]).any()
     assert counts[1] < counts[2] < counts[3] < 160
     before = {path: path.read_bytes() for path in folder.glob("c/*/*") if path.suffix == ""}
+    (folder / "c" / "0" / "1.torn.partial").write_bytes(b"torn")
     lazy = influences()
     whole = lazy.compute().numpy()
     array = lazy.to_zarr(folder)
     assert array.attrs["complete"] is True
+    assert not list(folder.rglob("*.partial"))
     assert all(path.read_bytes() == content for path, content in before.items())
     assert np.allclose(array[:], whole, rtol=1e-10, atol=1e-12)

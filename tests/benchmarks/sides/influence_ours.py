@@ -6,12 +6,12 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from dvl_ekfac import EkfacInfluence
 
 from dvl_arnoldi import ArnoldiInfluence
 from dvl_cg import CgInfluence
 from dvl_datainf import DataInfInfluence
 from dvl_direct import DirectInfluence
+from dvl_ekfac import EkfacInfluence
 from dvl_influence import InfluenceModel
 from dvl_influence.data import Batch
 from dvl_influence.gradients import per_point_gradients

@@ -31,6 +31,11 @@ class Problem(NamedTuple):
     y_test: torch.Tensor
     regularization: float
 
+    def in_precision(self, dtype: torch.dtype) -> Problem:
+        """Return the same problem with its net and its points in another precision."""
+        model = self.model.to(dtype)
+        return self._replace(model=model, x=self.x.to(dtype), x_test=self.x_test.to(dtype))
+
     @property
     def loader(self) -> DataLoader[Any]:
         """The training points in batches."""

@@ -20,8 +20,14 @@ from sides.common import Arrays, Prepared, run_side
 from sides.influence_problem import Problem, cross_entropy, problem_of, scores_by
 
 
-def _scores(make: Callable[[Problem], Any]) -> Callable[[Arrays], Prepared]:
+def _scores(
+    make: Callable[[Problem], Any], precision: torch.dtype | None = None
+) -> Callable[[Arrays], Prepared]:
+    """Return how to compute all scores; in another precision where a method has only that."""
+
     def method(problem: Problem) -> Callable[[], Any]:
+        problem = problem if precision is None else problem.in_precision(precision)
+
         def work() -> torch.Tensor:
             fitted = make(problem).fit(problem.loader)
             return fitted.influences(problem.x_test, problem.y_test, problem.x, problem.y)
@@ -65,9 +71,14 @@ PREPARE = {
     "ekfac": _scores(
         lambda p: EkfacInfluence(
             p.model, update_diagonal=True, hessian_regularization=p.regularization
-        )
+        ),
+        precision=torch.float32,
     ),
     "gradients": gradients,
+    "kfac": _scores(
+        lambda p: EkfacInfluence(p.model, hessian_regularization=p.regularization),
+        precision=torch.float32,
+    ),
     "nystroem": _scores(
         lambda p: NystroemSketchInfluence(
             p.model, cross_entropy, regularization=p.regularization, rank=50

@@ -242,7 +242,7 @@ def layer_candidates(objective: Objective) -> tuple[tuple[Layer, ...], dict[str,
     """
     model = objective.model
     canonical = {id(parameter): name for name, parameter in model.named_parameters()}
-    owners: dict[str, list[tuple[str, nn.Module, tuple[str, ...]]]] = {}
+    owners: dict[str, list[tuple[str, nn.Module, tuple[tuple[str, str], ...]]]] = {}
     for path, module in model.named_modules():
         slots = {
             slot: canonical[id(parameter)]
@@ -251,16 +251,15 @@ def layer_candidates(objective: Objective) -> tuple[tuple[Layer, ...], dict[str,
         }
         for name in slots.values():
             owners.setdefault(name, []).append((path, module, tuple(slots.items())))
+    reasons = {name: _reason(owners[name]) for name in objective.names}
+    unsupported = {name: reason for name, reason in reasons.items() if reason}
     layers: dict[str, Layer] = {}
-    unsupported: dict[str, str] = {}
     for name in objective.names:
-        reason = _reason(owners[name])
-        if reason:
-            unsupported[name] = reason
-            continue
-        path, module, slots = owners[name][0]
-        paths = tuple(owner[0] for owner in owners[name])
-        layers.setdefault(path, Layer.of(path, paths, module, dict(slots)))
+        path, module, free = owners[name][0]
+        if name not in unsupported and path not in layers:
+            own = {slot: of for slot, of in free if of not in unsupported}
+            paths = tuple(owner[0] for owner in owners[name])
+            layers[path] = Layer.of(path, paths, module, own)
     return tuple(layers.values()), unsupported
 
 

@@ -83,12 +83,16 @@ def write_zarr(
     if overwrite:
         _remove(folder)
     array = _existing(folder)
+    new = array is None
     if array is None:
         array = _created(lazy, folder, identity, chunks)
     _check_identity(array, identity, folder)
     if not array.attrs["complete"]:
-        _fill(lazy, array)
+        _fill(lazy, array, new)
         array.attrs["complete"] = True
+        # What zarr had begun to write when it was killed.
+        for leftover in folder.rglob("*.partial"):
+            leftover.unlink()
     return zarr.open_array(folder, mode="r")
 
 
@@ -232,9 +236,9 @@ def _same(there: Any, here: Any) -> bool:
     return bool(there == here)
 
 
-def _fill(lazy: LazyInfluences, array: zarr.Array[Any]) -> None:
+def _fill(lazy: LazyInfluences, array: zarr.Array[Any], new: bool) -> None:
     """Compute and write the chunks that are not done."""
-    groups = list(_groups(lazy, array))
+    groups = list(_groups(lazy, array, new))
     width = array.chunks[1]
     columns: dict[tuple[int, int], _Column] = {}
     for test, train, block in lazy.blocks(groups):
@@ -279,7 +283,7 @@ class _Column:
         self._missing -= stop - start
 
 
-def _groups(lazy: LazyInfluences, array: zarr.Array[Any]) -> Iterator[Group]:
+def _groups(lazy: LazyInfluences, array: zarr.Array[Any], new: bool) -> Iterator[Group]:
     """Yield groups of test points in whole chunks, with the training points they lack."""
     from dvl_influence.lazy_influences import Group
 
@@ -296,7 +300,7 @@ def _groups(lazy: LazyInfluences, array: zarr.Array[Any]) -> Iterator[Group]:
         return Group(test, train)
 
     for row in range(n_rows):
-        missing = [column for column in range(n_columns) if not _is_done(array, row, column)]
+        missing = [c for c in range(n_columns) if new or not _is_done(array, row, c)]
         if run and (missing != lacking or len(run) == most):
             yield group()
             run = []

@@ -1,0 +1,120 @@
+"""Influences computed on a Dask cluster."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, Literal
+
+from dvl_core.errors import InvalidOptionError, MissingDependencyError
+from dvl_dask.backend import DaskBackend
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+    from dvl_dask.lazy_influences import DaskInfluences
+    from dvl_influence.attribution import AttributionModel
+
+__all__ = ["DaskInfluenceCalculator"]
+
+
+class DaskInfluenceCalculator:
+    """Compute influences on the workers of a Dask cluster, from loaders or arrays of Dask.
+
+    The numbers are those of `SequentialInfluenceCalculator`. Workers may have several threads, but
+    while a model runs in one of them the others wait: processes with one thread each are faster.
+
+    Parameters
+    ----------
+    if_model : AttributionModel
+        Fitted: an influence model of `dvl_influence` or its plugins. It travels to every worker,
+        with the training data if its method reads them at every solve.
+    client : distributed.Client or str, optional
+        As for `DaskBackend`.
+    memory_budget : int
+        Bytes for what is computed for test points before training points come in.
+    progress : bool
+        Show a progress bar on stderr, if that is a terminal.
+
+    Raises
+    ------
+    MissingDependencyError
+        If dvl-influence is not installed.
+    NotFittedError
+        If the model has not been fitted.
+    InvalidOptionError
+        If an option is none of these.
+
+    Examples
+    --------
+    >>> import dask.array as da
+    >>> from dvl_dask import local_client
+    >>> from dvl_influence import InfluenceModel
+    >>> from dvl_influence.testing import batches, half_squares, ridge
+    >>> problem = ridge(n=6)
+    >>> loader = batches(problem.x, problem.y, 6)
+    >>> influence = InfluenceModel(problem.model, half_squares, "identity").fit(loader)
+    >>> points = tuple(da.from_array(t.numpy(), chunks=(3, -1)) for t in (problem.x, problem.y))
+    >>> with local_client(1, processes=False) as client:
+    ...     lazy = DaskInfluenceCalculator(influence, client).influences(points, points)
+    ...     lazy.to_dask().chunks, lazy.top_k(2)[0].shape
+    (((3, 3), (3, 3)), torch.Size([6, 2]))
+    """
+
+    def __init__(
+        self,
+        if_model: AttributionModel,
+        client: Client | str | None = None,
+        *,
+        memory_budget: int = 2**30,
+        progress: bool = False,
+    ) -> None:
+        try:
+            from dvl_influence.calculators import check_calculator
+        except ModuleNotFoundError as error:
+            raise MissingDependencyError(
+                f"DaskInfluenceCalculator needs the package {error.name}: "
+                "pip install 'dvl-dask[influence]'"
+            ) from error
+        check_calculator(if_model, memory_budget)
+        self.if_model = if_model
+        self.backend = DaskBackend(client)
+        self.memory_budget = memory_budget
+        self.progress = progress
+
+    def influences(
+        self,
+        test: Iterable[Any],
+        train: Iterable[Any],
+        mode: Literal["up", "perturbation"] = "up",
+    ) -> DaskInfluences:
+        """Return the influences of the training on the test points; nothing is computed yet.
+
+        Parameters
+        ----------
+        test, train : iterable or tuple of two dask.array.Array
+            A loader that yields the same batches every time, or inputs and targets (x, y) as arrays
+            of Dask in the same chunks along the first axis, and in one chunk along all others.
+        mode : str
+            ``"up"``: scores; ``"perturbation"``: their gradients by x of the training points.
+
+        Raises
+        ------
+        DataError
+            If a loader is none, or chunks of arrays are not as they must be.
+        InvalidOptionError
+            If there is no such mode.
+        """
+        from dvl_dask.array_points import stream
+        from dvl_dask.lazy_influences import DaskInfluences
+
+        if mode not in ("up", "perturbation"):
+            raise InvalidOptionError(f"mode is {mode!r}: it must be 'up' or 'perturbation'")
+        return DaskInfluences(
+            self.if_model,
+            stream(test, self.backend, self.if_model, "the test data"),
+            stream(train, self.backend, self.if_model, "the training data"),
+            mode,
+            backend=self.backend,
+            memory_budget=self.memory_budget,
+            progress=self.progress,
+        )
