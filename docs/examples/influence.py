@@ -14,14 +14,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from dask.distributed import Client, LocalCluster
-from dvl_dask import DaskInfluenceCalculator
 from scipy.stats import spearmanr
 from sklearn.datasets import load_digits
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset, random_split
 
 from dvl_arnoldi import ArnoldiInfluence
+from dvl_dask import DaskInfluenceCalculator, local_client
 from dvl_direct import DirectInfluence
 from dvl_influence import SequentialInfluenceCalculator
 from dvl_nystroem import NystroemSketchInfluence
@@ -70,10 +69,7 @@ def main(folder: Path) -> dict[str, np.ndarray]:
         values = lazy_values.to_zarr(folder / f"{name}.zarr", overwrite=True)
         found[name] = values[:]
 
-    with (
-        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster,
-        Client(cluster) as client,
-    ):
+    with local_client(2) as client:
         if_calc = DaskInfluenceCalculator(models["nystroem"], client)
         lazy_values = if_calc.influences(test, train)
         found["nystroem, dask"] = lazy_values.to_zarr(folder / "dask.zarr", overwrite=True)[:]
