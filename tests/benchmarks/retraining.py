@@ -14,6 +14,8 @@ from sides.influence_problem import cross_entropy, net
 from sklearn.datasets import load_digits
 from torch import nn
 
+from dvl_core.threads import single_threaded
+
 N_TRAIN, N_TEST = 800, 150
 
 
@@ -68,7 +70,13 @@ class DigitsNet:
     def trained(
         self, x: NDArray[np.float64], y: NDArray[np.int64], seed: int, steps: int
     ) -> nn.Module:
-        """Return the net trained on some points."""
+        """Return the net trained on some points, by one thread: the same bits everywhere."""
+        with single_threaded():
+            return self._minimum(x, y, seed, steps)
+
+    def _minimum(
+        self, x: NDArray[np.float64], y: NDArray[np.int64], seed: int, steps: int
+    ) -> nn.Module:
         inputs, labels = torch.from_numpy(x), torch.from_numpy(y)
         generator = torch.Generator().manual_seed(seed)
         model = net(list(self.sizes)).double()

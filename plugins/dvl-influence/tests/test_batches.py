@@ -138,3 +138,16 @@ def test_data_that_do_not_fit_are_read_again(budget) -> None:
     drawn = torch.cat([points.sample(rng, 4).x for _ in range(100)])
     rows = {tuple(row.tolist()) for row in drawn}
     assert rows == {tuple(row.tolist()) for row in x}
+
+
+def test_points_have_one_digest_in_any_order_and_batches() -> None:
+    x, y = classes(23)
+    order = torch.randperm(23, generator=torch.Generator().manual_seed(0))
+
+    def digest(pairs) -> str:
+        return Points(pairs, x.device, x.dtype).digest
+
+    one = digest(batches(x, y, 5))
+    assert one == digest(batches(x[order], y[order], 23))
+    assert one != digest(batches(x, y[order], 23))
+    assert one != digest([*batches(x, y, 5), (x[:1], y[:1])])

@@ -264,6 +264,8 @@ def test_a_state_of_another_model_is_refused(tmp_path) -> None:
         )
     with pytest.raises(DataError, match="15 training points"):
         InfluenceModel(model, cross_entropy, DenseInverse()).load(tmp_path, [(x[:3], y[:3])])
+    with pytest.raises(DataError, match="others"):
+        InfluenceModel(model, cross_entropy, DenseInverse()).load(tmp_path, [(-x, y)])
 
 
 @pytest.mark.parametrize("file", ["state.json", "state.safetensors"])

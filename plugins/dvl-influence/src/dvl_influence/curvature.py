@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch.func import grad, vjp, vmap
 
-from dvl_core.errors import InvalidOptionError
+from dvl_core.errors import InvalidOptionError, NotFittedError
 from dvl_influence.data import Batch, Points
 from dvl_influence.errors import ModelError
 from dvl_influence.gradient_rows import PointGradients
@@ -155,6 +155,10 @@ class Curvature:
         total = torch.zeros_like(vectors)
         if not len(vectors):
             return total
+        if not self.n_points:
+            raise NotFittedError(
+                "products with the curvature need the training data: give load(path, train_loader)"
+            )
         if self.kind == "empirical-fisher":
             for part in self.gradients:
                 total += (vectors @ part.T) @ part

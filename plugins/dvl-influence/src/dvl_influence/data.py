@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -138,7 +139,13 @@ class Points:
         self._dtype = dtype
         self._what = what
         self._kept: list[Batch] | None = None
+        self._digests = 0
         self.n_points = self._first_pass(memory_budget)
+
+    @property
+    def digest(self) -> str:
+        """Digest of the points, whatever their order and the batches."""
+        return f"{self._digests:032x}"
 
     @property
     def in_memory(self) -> bool:
@@ -194,6 +201,7 @@ class Points:
         count = held = 0
         for batch in self._read():
             count += batch.n_points
+            self._digests = (self._digests + _sum_of_digests(batch)) % 2**128
             held += sum(t.numel() * t.element_size() for t in (*leaves(batch.x), *leaves(batch.y)))
             if held > budget:
                 kept = None
@@ -209,6 +217,19 @@ class Points:
         for raw in self._loader:
             x, y = as_batch(raw, self._adapter)
             yield checked_batch(x, y, self._device, self._dtype, self._what)
+
+
+def _sum_of_digests(batch: Batch) -> int:
+    """Return the sum of the digests of the points of a batch, as numbers."""
+    tensors = [t.reshape(len(t), -1).cpu().contiguous() for tree in batch for t in leaves(tree)]
+    rows_of = [tensor.view(torch.uint8).numpy() for tensor in tensors]
+    total = 0
+    for parts in zip(*rows_of, strict=True):
+        digest = hashlib.blake2b(digest_size=16)
+        for part in parts:
+            digest.update(part.data)
+        total += int.from_bytes(digest.digest(), "big")
+    return total
 
 
 def joined(batches: list[Batch]) -> list[Batch]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -13,7 +13,14 @@ from dvl_influence.curvature import Curvature
 from dvl_influence.operators import DampedOperator
 from dvl_influence.regularization import Damping, Regularization, choose_damping, per_block
 
-__all__ = ["FittedBlock", "fit_blocks", "refit_blocks"]
+__all__ = ["FittedBlock", "TrainingPoints", "fit_blocks", "refit_blocks"]
+
+
+class TrainingPoints(NamedTuple):
+    """What is known of the points that a curvature was taken of."""
+
+    number: int
+    digest: str
 
 
 @dataclass(frozen=True)

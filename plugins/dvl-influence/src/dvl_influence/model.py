@@ -15,7 +15,7 @@ from dvl_influence.attribution import AttributionModel, Mode
 from dvl_influence.blocks import BlockStructure, block_names
 from dvl_influence.curvature import Curvature, CurvatureKind, chosen_kind
 from dvl_influence.data import Adapter, Batch, Points
-from dvl_influence.fitting import FittedBlock, fit_blocks, refit_blocks
+from dvl_influence.fitting import FittedBlock, TrainingPoints, fit_blocks, refit_blocks
 from dvl_influence.gradient_rows import gradient_pieces
 from dvl_influence.gradients import mixed_derivatives
 from dvl_influence.loss_check import check_loss
@@ -104,7 +104,7 @@ class InfluenceModel(AttributionModel):
         self.memory_budget = memory_budget
         self._objective: Objective | None = None
         self._fitted: dict[str, FittedBlock] = {}
-        self._n_train = 0
+        self._trained = TrainingPoints(0, "")
 
     def fit(self, train_loader: Iterable[Any]) -> Self:
         """Take the curvature of the mean loss over the training points.
@@ -130,7 +130,8 @@ class InfluenceModel(AttributionModel):
         curvature = Curvature(objective, points, self.curvature, memory_budget=self.memory_budget)
         names = block_names(objective, self.blocks)
         fitted = fit_blocks(curvature, names, self.regularization, self.approximator)
-        self._objective, self._fitted, self._n_train = objective, fitted, points.n_points
+        self._objective, self._fitted = objective, fitted
+        self._trained = TrainingPoints(points.n_points, points.digest)
         return self
 
     def with_regularization(self, regularization: Regularization) -> Self:
@@ -162,7 +163,7 @@ class InfluenceModel(AttributionModel):
     @property
     def n_train(self) -> int:
         """The number n of training points, after `fit`."""
-        return self._n_train
+        return self._trained.number
 
     @property
     def report(self) -> dict[str, Any]:
@@ -171,6 +172,7 @@ class InfluenceModel(AttributionModel):
             "method": type(self.approximator).__name__,
             "curvature": self.curvature,
             "n_train": self.n_train,
+            "train_digest": self._trained.digest,
             "n_parameters": self.objective.size,
             "precision": str(self.objective.dtype),
             "blocks": {name: block.report for name, block in self.fitted.items()},
@@ -226,7 +228,7 @@ class InfluenceModel(AttributionModel):
         """
         from dvl_influence.state_files import load_state
 
-        self._objective, self._fitted, self._n_train = load_state(self, Path(path), train_loader)
+        self._objective, self._fitted, self._trained = load_state(self, Path(path), train_loader)
         return self
 
     def _view(self) -> Objective:

@@ -17,7 +17,7 @@ from dvl_core.errors import DataError, NotFittedError
 from dvl_influence.blocks import block_names
 from dvl_influence.curvature import Curvature
 from dvl_influence.data import Points
-from dvl_influence.fitting import FittedBlock
+from dvl_influence.fitting import FittedBlock, TrainingPoints
 from dvl_influence.objective import Objective
 from dvl_influence.operators import DampedOperator
 from dvl_influence.regularization import Damping
@@ -58,7 +58,6 @@ def save_state(model: InfluenceModel, folder: Path) -> None:
     }
     description = {
         **_identity(model, model.objective),
-        "n_train": model.n_train,
         "blocks": blocks,
         "report": model.report,
     }
@@ -67,8 +66,8 @@ def save_state(model: InfluenceModel, folder: Path) -> None:
 
 def load_state(
     model: InfluenceModel, folder: Path, train_loader: Iterable[Any] | None
-) -> tuple[Objective, dict[str, FittedBlock], int]:
-    """Return the objective, the blocks and the number of training points of a saved state."""
+) -> tuple[Objective, dict[str, FittedBlock], TrainingPoints]:
+    """Return the objective, the blocks and what is known of the training points."""
     try:
         description = json.loads((folder / DESCRIPTION).read_text())
         with safe_open(folder / ARRAYS, framework="pt") as file:
@@ -76,7 +75,8 @@ def load_state(
         saved = {
             name: (b["regularization"], b["reason"]) for name, b in description["blocks"].items()
         }
-        n_train = int(description["n_train"])
+        report = description["report"]
+        trained = TrainingPoints(int(report["n_train"]), str(report["train_digest"]))
     except FileNotFoundError as error:
         raise DataError(
             f"{folder} holds no saved influence model: {error.filename} is missing"
@@ -90,7 +90,7 @@ def load_state(
                 f"{folder} was saved for another {key.replace('_', ' ')}: "
                 f"{description.get(key)!r} there, {value!r} here"
             )
-    points = _points(model, objective, train_loader, n_train)
+    points = _points(model, objective, train_loader, trained)
     curvature = Curvature(objective, points, model.curvature, memory_budget=model.memory_budget)
     from_arrays = getattr(model.approximator, "from_arrays", None)
     if from_arrays is None and train_loader is None:
@@ -113,19 +113,23 @@ def load_state(
             state = model.approximator.init(operator)
         damping = Damping(value, reason)
         fitted[name] = FittedBlock(objective.positions(parameters), operator, damping, state)
-    return objective, fitted, n_train
+    return objective, fitted, trained
 
 
 def _points(
-    model: InfluenceModel, objective: Objective, loader: Iterable[Any] | None, n_train: int
+    model: InfluenceModel,
+    objective: Objective,
+    loader: Iterable[Any] | None,
+    trained: TrainingPoints,
 ) -> Any:
     """Return the training points, or none at all where the method can do without."""
     if loader is None:
         return []
     points = Points(loader, objective.device, objective.dtype, adapter=model.adapter)
-    if points.n_points != n_train:
+    if points.digest != trained.digest:
         raise DataError(
-            f"the state was fitted to {n_train} training points, the loader has {points.n_points}"
+            f"the state was fitted to {trained.number} training points; the loader has "
+            f"{points.n_points}, and they are others"
         )
     return points
 
