@@ -48,6 +48,21 @@ def gradients(arrays: Arrays) -> Prepared:
     return Prepared(lambda: per_point_gradients(objective, batch), scores_only)
 
 
+def gradients_one_by_one(arrays: Arrays) -> Prepared:
+    """Return the same by a plain loop of backward passes."""
+    problem = problem_of(arrays)
+    parameters = list(problem.model.parameters())
+
+    def work() -> torch.Tensor:
+        rows = []
+        for x, y in zip(problem.x.split(1), problem.y.split(1), strict=True):
+            parts = torch.autograd.grad(cross_entropy(problem.model(x), y), parameters)
+            rows.append(torch.cat([part.flatten() for part in parts]))
+        return torch.stack(rows)
+
+    return Prepared(work, scores_only)
+
+
 def losses(problem: Problem) -> Callable[[], torch.Tensor]:
     """Return the plain baseline: points of large loss harm all others."""
 
@@ -65,6 +80,7 @@ PREPARE = {
     "datainf": _scores(DataInfInfluence),
     "datainf-auto": _scores(DataInfInfluence, regularization="auto"),
     "direct": _scores(DirectInfluence),
+    "direct-clip": _scores(DirectInfluence, indefinite="clip"),
     "direct-absolute": _scores(DirectInfluence, indefinite="absolute"),
     "direct-auto": _scores(DirectInfluence, regularization="auto"),
     "direct-fisher": _scores(DirectInfluence, curvature="empirical-fisher"),
@@ -75,6 +91,7 @@ PREPARE = {
     "ekfac-auto": _scores(EkfacInfluence, regularization="auto"),
     "gradient-dot": _scores(gradient_dot),
     "gradients": gradients,
+    "gradients-one-by-one": gradients_one_by_one,
     "losses": scores_by(losses),
     "nystroem": _scores(NystroemSketchInfluence, rank=50),
 }

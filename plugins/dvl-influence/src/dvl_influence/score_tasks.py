@@ -13,7 +13,7 @@ import torch
 
 from dvl_core.errors import DataError
 from dvl_core.protocols import Backend
-from dvl_core.threads import limit_worker, single_threaded
+from dvl_core.threads import one_torch_thread
 from dvl_core.travel import Portable
 from dvl_influence.attribution import AttributionModel, Mode
 from dvl_influence.data import Batch
@@ -62,8 +62,12 @@ def process_to_limit(backend: Backend) -> int | None:
 
 
 def threads_for(backend: Backend) -> AbstractContextManager[None]:
-    """Return a context in which workers that are threads of this process are limited, too."""
-    return nullcontext() if process_to_limit(backend) is None else single_threaded()
+    """Return a context in which workers that are threads of this process are limited, too.
+
+    Torch only: it does all the work here. Limiting every library asks the system which are loaded,
+    and that and a cluster's thread that is just loading one can wait for each other for ever.
+    """
+    return nullcontext() if process_to_limit(backend) is None else one_torch_thread()
 
 
 def without_state(model: AttributionModel) -> AttributionModel:
@@ -83,19 +87,23 @@ def without_state(model: AttributionModel) -> AttributionModel:
 
 def solve_points(context: FactorContext, batch: Batch) -> np.ndarray[Any, Any]:
     """Return the factors of test points [b, p]; runs in a worker."""
-    if context.process is not None:
-        limit_worker(context.process)
+    _limit_process(context.process)
     factors = context.model.influence_factors(batch.x, batch.y)
     return _finite(factors, "factors")
 
 
 def score_block(context: ScoreContext, batch: Batch) -> np.ndarray[Any, Any]:
     """Return the influences of training points [q, b, ...]; runs in a worker."""
-    if context.process is not None:
-        limit_worker(context.process)
+    _limit_process(context.process)
     factors = context.factors.to(context.model.objective.device)
     scores = context.model.influences_from_factors(factors, batch.x, batch.y, context.mode)
     return _finite(scores, "scores")
+
+
+def _limit_process(parent: int | None) -> None:
+    """Let torch use one thread for good in a worker process; the parent limits itself."""
+    if parent not in (None, os.getpid()):
+        torch.set_num_threads(1)
 
 
 def _finite(numbers: torch.Tensor, what: str) -> np.ndarray[Any, Any]:
