@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from dvl_banzhaf import MSRSampler
 from dvl_core import engine
+from dvl_core.designs import draws
 from dvl_core.errors import DvlWarning, InvalidOptionError, UnsupportedSemivalueError
 from dvl_core.games import RandomGame, exact_values
 from dvl_core.protocols import Sampler, Semivalue
@@ -219,3 +220,17 @@ def test_players_come_in_turn_or_at_random(make: Callable[..., Sampler]) -> None
     assert np.ptp(counts["in-turn"]) <= 1 < np.ptp(counts["random"])
     with pytest.raises(InvalidOptionError, match="order must be 'in-turn' or 'random', got 'up'"):
         make(order="up")
+
+
+def test_equal_keys_at_the_cut_do_not_let_in_too_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    real, calls = draws.random_bits, []
+
+    def tied_at_first(rng: np.random.Generator, n_bytes: int):
+        calls.append(n_bytes)
+        return np.zeros(n_bytes, np.uint8) if len(calls) == 1 else real(rng, n_bytes)
+
+    monkeypatch.setattr(draws, "random_bits", tied_at_first)
+    sizes = np.array([0, 1, 3, 5])
+    drawn = draws.uniform_subsets(np.random.default_rng(0), sizes, 5)
+    assert drawn.sum(axis=1).tolist() == sizes.tolist()
+    assert len(calls) == 2

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from dvl_core.designs.draws import random_bits
 from dvl_core.designs.weights import refuse_uncovered, warn_if_ruinous
 from dvl_core.errors import InvalidOptionError
 from dvl_core.semivalues import BanzhafSemivalue, log_binomials
@@ -200,8 +201,14 @@ class BernoulliDesign:
         anchor_values: FloatArray,
     ) -> dict[str, AnyArray]:
         """Draw one block; ``members`` (packed bits) and ``values`` [b]."""
-        coalitions = rng.random((COALITIONS_A_BLOCK, self.n_players)) < self.p
-        return {"members": np.packbits(coalitions, axis=1), "values": utility(coalitions)}
+        if self.p == 0.5:
+            n_bytes = -(-self.n_players // 8)
+            members = random_bits(rng, COALITIONS_A_BLOCK * n_bytes).reshape(-1, n_bytes)
+            coalitions = np.unpackbits(members, axis=1, count=self.n_players).view(bool)
+        else:
+            coalitions = rng.random((COALITIONS_A_BLOCK, self.n_players)) < self.p
+            members = np.packbits(coalitions, axis=1)
+        return {"members": members, "values": utility(coalitions)}
 
     def accumulator(self) -> _WeightedMeans:
         """Return the weighted means of members and outsiders."""

@@ -10,12 +10,13 @@ import numpy as np
 from dvl_core.semivalues import BanzhafSemivalue, LOOSemivalue
 
 if TYPE_CHECKING:
-    from dvl_core.protocols import BoolArray, FloatArray, IntArray
+    from dvl_core.protocols import AnyArray, BoolArray, ByteArray, FloatArray, IntArray
 
-__all__ = ["AllOthers", "FairCoins", "SizedSubsets", "uniform_subsets"]
+__all__ = ["AllOthers", "FairCoins", "SizedSubsets", "random_bits", "uniform_subsets"]
 
 KEYS_A_CHUNK = 1 << 14
 """Random numbers that are looked at together: they stay in the cache of a core."""
+LARGEST_KEY = 2**32 - 1
 MOST_TO_SORT = 500
 """Up to here sorting many rows at a time is faster than to part them one by one."""
 
@@ -48,7 +49,8 @@ class FairCoins:
 
     def __call__(self, rng: np.random.Generator, players: IntArray, n_players: int) -> BoolArray:
         """Return coalitions [1 or 2, m, n]."""
-        drawn = rng.random((1, len(players), n_players)) < 0.5
+        bits = random_bits(rng, len(players) * -(-n_players // 8)).reshape(len(players), -1)
+        drawn = np.unpackbits(bits, axis=1, count=n_players).view(bool)[None]
         both = np.concatenate([drawn, ~drawn]) if self.antithetic else drawn
         both[:, np.arange(len(players)), players] = False
         return both
@@ -145,9 +147,9 @@ def uniform_subsets(
     for start in range(0, len(sizes), step):
         rows = slice(start, start + step)
         drawn = coalitions[rows]
-        keys = rng.random(drawn.shape)
+        keys = random_bits(rng, 4 * drawn.size).view("<u4").reshape(drawn.shape)
         if never is not None:
-            keys[np.arange(len(keys)), never[rows]] = 2.0
+            keys[np.arange(len(keys)), never[rows]] = LARGEST_KEY
         # Those with the smallest keys are in: up to the key of that rank, counted from 0.
         last = np.maximum(sizes[rows] - 1, 0)
         ranked = keys.copy()
@@ -158,4 +160,15 @@ def uniform_subsets(
                 row.partition(rank)
         np.less_equal(keys, ranked[np.arange(len(keys)), last][:, None], out=drawn)
     coalitions[sizes == 0] = False
+    # Equal keys at the cut, once in some million rows, favour nobody, but let in too many.
+    tied = np.flatnonzero(coalitions.sum(axis=1) != sizes)
+    if len(tied):
+        others = None if never is None else never[tied]
+        coalitions[tied] = uniform_subsets(rng, sizes[tied], n_players, others)
     return coalitions
+
+
+def random_bits(rng: np.random.Generator, n_bytes: int) -> ByteArray:
+    """Return fair random bits, eight to each of `n_bytes` bytes."""
+    words: AnyArray = rng.bit_generator.random_raw(-(-n_bytes // 8))
+    return words.astype("<u8", copy=False).view(np.uint8)[:n_bytes]
