@@ -293,3 +293,24 @@ def test_a_mean_squared_error_counts_outputs_too() -> None:
 def test_an_unknown_curvature_is_refused(curvature) -> None:
     with pytest.raises(InvalidOptionError, match=curvature):
         InfluenceModel(mlp(), cross_entropy, DenseInverse(), curvature=curvature)
+
+
+def test_a_model_can_be_sent_away_while_it_runs() -> None:
+    # Dask does so from another thread; here the model itself is the one who looks.
+    original, sent = [], []
+
+    class Looking(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = mlp()
+
+        def forward(self, x):
+            sent.append(pickle.dumps(original[0].inner))
+            return self.inner(x)
+
+    model, (x, y) = Looking(), classes(15)
+    original.append(model)
+    fitted(model, cross_entropy, [(x, y)], regularization=1.0).influences(x, y)
+    for text in sent:
+        received = pickle.loads(text).state_dict()  # noqa: S301
+        assert all(torch.equal(received[k], v) for k, v in model.inner.state_dict().items())

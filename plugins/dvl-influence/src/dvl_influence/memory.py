@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from dvl_influence.objective import FORWARD, Objective, explained
-from dvl_influence.trees import rows
+from dvl_influence.trees import leaves, rows
 
 __all__ = ["DEFAULT_BUDGET", "activations_per_point", "share"]
 
@@ -17,6 +17,9 @@ DEFAULT_BUDGET = 2**26
 
 def activations_per_point(objective: Objective, x: Any) -> int:
     """Return how many numbers the modules without children put out for one point of `x`."""
+    shapes = tuple(tuple(tensor.shape[1:]) for tensor in leaves(x))
+    if shapes in objective.activations:
+        return objective.activations[shapes]
     counted = 0
 
     def count(module: torch.nn.Module, inputs: Any, output: Any) -> None:
@@ -33,7 +36,8 @@ def activations_per_point(objective: Objective, x: Any) -> int:
         finally:
             for hook in hooks:
                 hook.remove()
-    return max(counted, 1)
+    objective.activations[shapes] = max(counted, 1)
+    return objective.activations[shapes]
 
 
 def share(budget: int, bytes_each: int) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from threading import RLock
@@ -84,18 +85,29 @@ class Objective:
         _check_parameters(model, dtype)
         _check_mode(model)
         self.dtype = _working_dtype(model, dtype)
-        self.model = model
+        # Calls put other tensors in the place of parameters: those of a twin, so that a thread that
+        # sends the model to another process meanwhile finds it as it is.
+        self._original = model
+        self.model = _twin(model)
         self.loss = loss
         self.names = chosen
         self.shapes = tuple(free[name].shape for name in chosen)
         self._sizes = [free[name].numel() for name in chosen]
         self.device = free[chosen[0]].device
+        self.activations: dict[tuple[tuple[int, ...], ...], int] = {}
         self.vector = torch.cat([self._own(free[name]).reshape(-1) for name in chosen])
         self.fixed = {
             name: self._own(tensor)
             for name, tensor in [*model.named_parameters(), *model.named_buffers()]
             if name not in chosen
         }
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "model"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self.model = _twin(self._original)
 
     @property
     def size(self) -> int:
@@ -173,6 +185,12 @@ def explained(doing: str) -> Iterator[None]:
         elif "device" in text:
             hint = "; model and data may lie on different devices"
         raise ModelError(f"{doing} failed: {type(error).__name__}: {text}{hint}") from error
+
+
+def _twin(model: torch.nn.Module) -> torch.nn.Module:
+    """Return a model of other modules with the same parameters and buffers."""
+    tensors = [*model.parameters(), *model.buffers()]
+    return copy.deepcopy(model, {id(tensor): tensor for tensor in tensors})
 
 
 @contextmanager
