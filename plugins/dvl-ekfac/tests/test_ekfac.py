@@ -67,7 +67,10 @@ def test_0_5_b7_factors_are_those_of_the_dense_fisher(kind, wrapped):
     model, loss, x, y = net_problem(kind)
     known = loss
     if wrapped:
-        loss = lambda output, target: known(output, target)  # noqa: E731
+
+        def loss(output, target):
+            return known(output, target)
+
     curvature = curvature_of(model, loss, x, y)
     kfac, _ = approximated(curvature, factors="kfac")
     ekfac, truth = approximated(curvature)
@@ -169,7 +172,10 @@ def test_sampled_tends_to_exact(kind):
     """Unbiased: the traces of 30 seeds, and the matrix of very many samples."""
     model, loss, x, y = net_problem("mse" if kind == "huber" else kind)
     if kind == "huber":
-        loss = lambda out, target: functional.huber_loss(out, target, delta=20.0)  # noqa: E731
+
+        def loss(out, target):
+            return functional.huber_loss(out, target, delta=20.0)
+
     curvature = curvature_of(model, loss, x, y)
     exact, truth = approximated(curvature, factors="kfac")
     many, _ = approximated(curvature, factors="kfac", fisher="sampled", n_samples=500)
@@ -224,7 +230,10 @@ def test_0_11_b7_all_layers_keep_the_trace(name, budget):
     """Peers 0.11: inputs with more axes; eigenvalues take the positions of a point together."""
     modules, x = LAYERS[name]
     x = x.view(6, 4) if name == "embedding" else x
-    loss = lambda out, y: ((out.flatten(1) - y[:, None]) ** 2).mean()  # noqa: E731
+
+    def loss(out, y):
+        return ((out.flatten(1) - y[:, None]) ** 2).mean()
+
     curvature = curvature_of(seeded(*modules), loss, x, numbers(6), size=4)
     curvature.memory_budget = budget
     ekfac, truth = approximated(curvature)
@@ -299,7 +308,10 @@ def test_a_layer_without_any_curvature():
 
 def test_bad_input_is_refused():
     x, y = numbers(6, 3), numbers(6, 2)
-    bent = lambda out, target: torch.cos(out - target).mean()  # noqa: E731
+
+    def bent(out, target):
+        return torch.cos(out - target).mean()
+
     with pytest.raises(IndefiniteCurvatureError, match="not convex"):
         EkfacApproximator().init(curvature_of(seeded(nn.Linear(3, 2)), bent, x, y))
     with pytest.raises(InvalidOptionError, match="bare linear operator"):

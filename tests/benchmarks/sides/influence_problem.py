@@ -41,11 +41,6 @@ class Problem(NamedTuple):
         """The training points in batches."""
         return DataLoader(TensorDataset(self.x, self.y), batch_size=BATCH_SIZE)
 
-    @property
-    def test_loader(self) -> DataLoader[Any]:
-        """The test points in batches."""
-        return DataLoader(TensorDataset(self.x_test, self.y_test), batch_size=BATCH_SIZE)
-
 
 def net(sizes: list[int]) -> nn.Sequential:
     """Return linear layers with tanh between them; one layer alone is softmax regression."""
