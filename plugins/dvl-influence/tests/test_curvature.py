@@ -55,6 +55,33 @@ def test_b3_b4_0_3_a_gauss_newton_matrix_weighs_points_not_batches(size) -> None
     assert close(operator.dense(), exact)
 
 
+class OverTime(nn.Module):
+    """Two numbers at each of four times, with the points along the given axis."""
+
+    def __init__(self, axis: int) -> None:
+        super().__init__()
+        self.inner = nn.Linear(3, 8)
+        self.axis = axis
+
+    def forward(self, x):
+        return torch.tanh(self.inner(x)).view(len(x), 4, 2).movedim(0, self.axis)
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_a_gauss_newton_product_is_the_same_with_few_vectors_and_with_many(axis) -> None:
+    # As many points as times: only a closer look tells which axis is which.
+    def over_time(output, target):
+        sums = output.movedim(axis, 0).cumsum(dim=1)
+        return (sums - target).pow(4).mean()
+
+    torch.manual_seed(0)
+    x, y = torch.randn(4, 3).double(), torch.randn(4, 4, 2).double()
+    operator = curvature(OverTime(axis).double(), over_time, [(x, y)], "ggn")
+    vectors = torch.randn(12, operator.size, dtype=torch.float64)
+    one_by_one = torch.cat([operator.matvec(vector[None]) for vector in vectors])
+    assert close(operator.matvec(vectors), one_by_one)
+
+
 @pytest.mark.parametrize("size", [1, 7, 20])
 def test_b2_an_empirical_fisher_matrix_is_the_mean_of_outer_products(size) -> None:
     model, (x, y) = mlp(), classes(20)

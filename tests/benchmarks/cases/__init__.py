@@ -23,20 +23,21 @@ from cases import (
 )
 
 CASES: list[AnyCase] = [
-    estimators.CASE,
-    seconds_to_error.CASE,
     price.CASE,
     bookkeeping.CASE,
     many_players.CASE,
     msr.CASE,
     knn.CASE,
+    engine.CASE,
+    list_plugins.CASE,
+    influence.CASE,
+    influence.GRADIENTS,
+    # What follows takes long, and leans less on an undisturbed machine: errors and large ratios.
+    estimators.CASE,
+    seconds_to_error.CASE,
     knn_large.CASE,
     oob.CASE,
     oob_large.CASE,
-    engine.CASE,
-    list_plugins.CASE,
     noisy_labels.CASE,
-    influence.CASE,
-    influence.GRADIENTS,
     datamodeling.CASE,
 ]

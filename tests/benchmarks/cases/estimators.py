@@ -328,7 +328,7 @@ GAMES_PLAYED = [
                 Entrant("dvl", f"Banzhaf, {name}")
                 for name in ("kernel", "adjusted", "MSR, size control", "MSR")
             ),
-            *(Entrant("pyDVL", f"Banzhaf, {name}") for name in ("MSR", "uniform", "antithetic")),
+            *(Entrant("pyDVL", f"Banzhaf, {name}", 3) for name in ("MSR", "uniform", "antithetic")),
         ],
         bounds=[
             Bound("Banzhaf, kernel", "Banzhaf, MSR", 40, 1 / 8),

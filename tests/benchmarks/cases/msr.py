@@ -45,8 +45,8 @@ CASE = Case(
     sides=(
         Script("floor", "floor", "msr", 3),
         Script("dvl", "ours", "msr", 3),
-        Script("pyDVL", "peer", "msr", 3),
-        Script("pyDVL (dedicated class)", "peer", "msr-dedicated", 3),
+        Script("pyDVL", "peer", "msr", 1),
+        Script("pyDVL (dedicated class)", "peer", "msr-dedicated", 1),
         Script("opendataval", "opendataval", "msr", 3),
     ),
     targets=(Target("pyDVL", "dvl", at_least=500),),

@@ -14,7 +14,7 @@ from dvl_direct import DirectInfluence
 from dvl_ekfac import EkfacInfluence
 from dvl_influence import InfluenceModel
 from dvl_influence.data import Batch
-from dvl_influence.gradients import per_point_gradients
+from dvl_influence.gradient_rows import gradient_pieces
 from dvl_influence.objective import Objective
 from dvl_nystroem import NystroemSketchInfluence
 from sides.common import Arrays, Prepared, run_side
@@ -45,7 +45,10 @@ def gradients(arrays: Arrays) -> Prepared:
     """Return the gradients of single points."""
     problem = problem_of(arrays)
     objective, batch = Objective(problem.model, cross_entropy), Batch(problem.x, problem.y)
-    return Prepared(lambda: per_point_gradients(objective, batch), scores_only)
+    return Prepared(
+        lambda: list(gradient_pieces(objective, batch)),
+        lambda pieces: scores_only(torch.cat(pieces)),
+    )
 
 
 def gradients_one_by_one(arrays: Arrays) -> Prepared:

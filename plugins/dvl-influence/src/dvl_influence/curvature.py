@@ -12,6 +12,7 @@ from torch.func import grad, vjp, vmap
 from dvl_core.errors import InvalidOptionError, NotFittedError
 from dvl_influence.data import Batch, Points
 from dvl_influence.errors import ModelError
+from dvl_influence.finite import all_finite
 from dvl_influence.gradient_rows import PointGradients
 from dvl_influence.jacobians import output_derivatives, outputs_per_point
 from dvl_influence.memory import DEFAULT_BUDGET, activations_per_point, share
@@ -198,15 +199,18 @@ class Curvature:
 
     def _summed(self, batch: Batch, vectors: torch.Tensor) -> torch.Tensor:
         """Return the products of the sum over the points of a batch."""
-        product = _hessian_product if self.kind == "hessian" else _gauss_newton_product
-        one = product(self.objective, batch)
+        if self.kind == "hessian":
+            product = _hessian_product(self.objective, batch)
+        else:
+            product = _gauss_newton_product(self.objective, batch)
         each = 6 * self.like.element_size() * (self._activations * batch.n_points + self.size)
-        at_once = vmap(one, chunk_size=share(self.memory_budget, each))
-        return batch.n_points * at_once(vectors).detach()
+        at_once = share(self.memory_budget, each)
+        parts = [product(part).detach() for part in vectors.split(at_once)]
+        return batch.n_points * torch.cat(parts)
 
     def _pieces(self) -> Iterator[Batch]:
         """Yield the points in batches for which at least one vector fits the budget."""
-        for batch in self.points:
+        for batch in self.gradients.batches():
             if not hasattr(self, "_activations"):
                 self._activations = activations_per_point(self.objective, batch.x)
             each = 6 * self.like.element_size() * (self._activations + self.size)
@@ -217,7 +221,7 @@ class Curvature:
 
     def _finite(self, products: torch.Tensor) -> torch.Tensor:
         """Refuse NaN and infinity."""
-        if not torch.isfinite(products).all():
+        if not all_finite(products):
             raise ModelError(
                 f"the curvature ({self.kind}) of the training loss is NaN or infinite: look for "
                 "losses or activations without second derivatives, such as a square root at 0"
@@ -226,7 +230,7 @@ class Curvature:
 
 
 def _hessian_product(objective: Objective, batch: Batch) -> Product:
-    """Return v -> H v of the mean loss of a batch.
+    """Return vectors [m, p] -> their products with H of the mean loss of a batch.
 
     As the transposed derivative of the gradient, of which H is the symmetric derivative: a graph
     that is built once serves all vectors, and nothing needs derivatives in forward mode.
@@ -236,11 +240,14 @@ def _hessian_product(objective: Objective, batch: Batch) -> Product:
         return objective.mean_loss(vector, batch.x, batch.y)
 
     _, back = vjp(grad(loss), objective.vector)
-    return lambda vector: back(vector)[0]
+    return vmap(lambda vector: back(vector)[0])
 
 
 def _gauss_newton_product(objective: Objective, batch: Batch) -> Product:
-    """Return v -> J^T S J v of the mean loss of a batch; J v as the transposed of u -> J^T u."""
+    """Return vectors [m, p] -> their products with J^T S J of the mean loss of a batch.
+
+    J v is computed as the transposed of u -> J^T u.
+    """
 
     def output(vector: torch.Tensor) -> torch.Tensor:
         return objective.output(vector, batch.x)
@@ -251,4 +258,19 @@ def _gauss_newton_product(objective: Objective, batch: Batch) -> Product:
     out, back = vjp(output, objective.vector)
     _, forth = vjp(lambda cotangent: back(cotangent)[0], map_tree(torch.zeros_like, out))
     _, inner = vjp(grad(loss), out)
-    return lambda vector: back(inner(forth(vector)[0])[0])[0]
+    curved = vmap(lambda change: inner(change)[0])
+
+    def product(vectors: torch.Tensor) -> torch.Tensor:
+        changes = vmap(lambda vector: forth(vector)[0])(vectors)
+        outputs = outputs_per_point(objective, batch)
+        if outputs is not None and outputs < len(vectors):
+            # S has a block for each point: that is had from fewer products than vectors.
+            one_hot = torch.eye(outputs, dtype=out.dtype, device=out.device)
+            one_hot = one_hot.view(outputs, 1, *out.shape[1:]).expand(outputs, *out.shape)
+            blocks = curved(one_hot).flatten(2)
+            products = torch.einsum("mbk,kbc->mbc", changes.flatten(2), blocks).view_as(changes)
+        else:
+            products = curved(changes)
+        return vmap(lambda cotangent: back(cotangent)[0])(products)
+
+    return product

@@ -222,14 +222,11 @@ class Points:
 def _sum_of_digests(batch: Batch) -> int:
     """Return the sum of the digests of the points of a batch, as numbers."""
     tensors = [t.reshape(len(t), -1).cpu().contiguous() for tree in batch for t in leaves(tree)]
-    rows_of = [tensor.view(torch.uint8).numpy() for tensor in tensors]
-    total = 0
-    for parts in zip(*rows_of, strict=True):
-        digest = hashlib.blake2b(digest_size=16)
-        for part in parts:
-            digest.update(part.data)
-        total += int.from_bytes(digest.digest(), "big")
-    return total
+    width = sum(tensor.view(torch.uint8).shape[1] for tensor in tensors)
+    data = np.concatenate([t.view(torch.uint8).numpy() for t in tensors], axis=1).tobytes()
+    points = (data[i * width : (i + 1) * width] for i in range(batch.n_points))
+    digests = (hashlib.blake2b(point, digest_size=16).digest() for point in points)
+    return sum(int.from_bytes(digest, "big") for digest in digests)
 
 
 def joined(batches: list[Batch]) -> list[Batch]:

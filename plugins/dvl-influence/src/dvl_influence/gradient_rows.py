@@ -8,7 +8,8 @@ import torch
 
 from dvl_influence.data import Batch, Points, joined
 from dvl_influence.gradients import per_point_gradients
-from dvl_influence.memory import DEFAULT_BUDGET, share
+from dvl_influence.layer_gradients import layer_gradients, layers_of_all
+from dvl_influence.memory import DEFAULT_BUDGET, activations_per_point, share
 from dvl_influence.objective import Objective
 from dvl_influence.trees import leaves, rows
 
@@ -21,12 +22,22 @@ POINTS_AT_ONCE = 512
 def gradient_pieces(
     objective: Objective, batch: Batch, *, memory_budget: int = DEFAULT_BUDGET
 ) -> Iterator[torch.Tensor]:
-    """Yield the gradients [., p] of the points of a batch, as many at a time as fit the budget."""
-    step = share(memory_budget, 2 * objective.size * objective.vector.element_size())
+    """Yield the gradients [., p] of the points of a batch, as many at a time as fit the budget.
+
+    From layers where all free parameters belong to some, else differentiated point by point.
+    """
+    layers = layers_of_all(objective, batch)
+    numbers = 2 * objective.size
+    if layers is not None:
+        numbers += 4 * (activations_per_point(objective, batch.x) + layers.numbers_per_point)
+    step = share(memory_budget, numbers * objective.vector.element_size())
     for start in range(0, batch.n_points, step):
         part = slice(start, start + step)
         piece = Batch(rows(batch.x, part), rows(batch.y, part))
-        yield per_point_gradients(objective, piece, memory_budget=memory_budget)
+        if layers is None:
+            yield per_point_gradients(objective, piece, memory_budget=memory_budget)
+        else:
+            yield layer_gradients(layers, piece)
 
 
 class PointGradients:

@@ -7,10 +7,11 @@ from torch.func import grad, jvp, vmap
 
 from dvl_core.errors import DataError
 from dvl_influence.data import Batch
+from dvl_influence.finite import all_finite
 from dvl_influence.memory import DEFAULT_BUDGET, activations_per_point, share
 from dvl_influence.objective import FORWARD, Objective, explained
 
-__all__ = ["mixed_derivatives", "per_point_gradients"]
+__all__ = ["mixed_derivatives", "per_point_gradients", "require_finite"]
 
 
 def per_point_gradients(
@@ -34,13 +35,17 @@ def per_point_gradients(
     """
     itemsize = objective.vector.element_size()
     each = itemsize * (3 * objective.size + 4 * activations_per_point(objective, batch.x))
+    at_once = share(memory_budget, each)
     with explained("the gradient of single points"):
-        gradients: torch.Tensor = vmap(
-            grad(objective.point_loss),
+        # By name: derivatives by the one vector would be put together layer by layer.
+        parts = vmap(
+            grad(objective.named_point_loss),
             (None, 0, 0),
-            chunk_size=share(memory_budget, each),
-        )(objective.vector, batch.x, batch.y)
-    _require_finite(gradients, "gradient")
+            chunk_size=at_once if at_once < batch.n_points else None,
+        )(objective.split(objective.vector), batch.x, batch.y)
+    flat = [parts[name].reshape(batch.n_points, -1) for name in objective.names]
+    gradients = torch.cat(flat, dim=1)
+    require_finite(gradients, "gradient")
     return gradients.detach()
 
 
@@ -88,14 +93,19 @@ def mixed_derivatives(
         of_points = vmap(grad(along, argnums=1), (None, 0, 0))
         of_all = vmap(of_points, (0, None, None), chunk_size=factors_at_once)
         derivatives: torch.Tensor = of_all(factors, batch.x, batch.y)
-    _require_finite(derivatives, "mixed derivative")
+    require_finite(derivatives, "mixed derivative")
     return derivatives.detach()
 
 
-def _require_finite(numbers: torch.Tensor, what: str) -> None:
-    """Refuse derivatives with NaN or infinity."""
-    # The sum is not finite if one of them is not, and far cheaper to look at.
-    if not torch.isfinite(numbers.sum()) and not torch.isfinite(numbers).all():
+def require_finite(numbers: torch.Tensor, what: str) -> None:
+    """Refuse derivatives [n, ...] with NaN or infinity.
+
+    Raises
+    ------
+    DataError
+        If there are some; `what` names them.
+    """
+    if not all_finite(numbers):
         bad = int((~torch.isfinite(numbers.flatten(1))).any(1).sum())
         raise DataError(
             f"the {what} of {bad} of {len(numbers)} points is NaN or infinite: look at their "

@@ -33,9 +33,14 @@ class OutputDerivatives(NamedTuple):
 
 
 def outputs_per_point(objective: Objective, batch: Batch) -> int | None:
-    """Return how many numbers the model returns for a point; None if not as one tensor."""
+    """Return how many numbers the model returns for a point.
+
+    None if not as one tensor with points along the first axis.
+    """
     output = _first_output(objective, batch)
-    return output.numel() if isinstance(output, torch.Tensor) else None
+    if not isinstance(output, torch.Tensor) or output.ndim == 0 or len(output) != 1:
+        return None
+    return output.numel()
 
 
 def output_derivatives(

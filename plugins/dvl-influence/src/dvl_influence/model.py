@@ -181,7 +181,7 @@ class InfluenceModel(AttributionModel):
     def solve(self, vectors: torch.Tensor) -> dict[str, Solution]:
         """Return the solutions by block, with residuals, for the rows of `vectors` [m, p]."""
         return {
-            name: self.approximator.solve(block.state, vectors[:, block.positions])
+            name: self.approximator.solve(block.state, vectors[:, block.columns])
             for name, block in self.fitted.items()
         }
 
@@ -196,10 +196,10 @@ class InfluenceModel(AttributionModel):
         factors = self.influence_factors(x_test, y_test)
         batch = self.batch(*((x_test, y_test) if x is None else (x, y)), "the training points")
         parts = list(self.train_vectors(batch))
-        positions = {name: block.positions for name, block in self.fitted.items()}
+        columns = {name: block.columns for name, block in self.fitted.items()}
         return {
             name: torch.cat([factors[:, where] @ part[:, where].T for part in parts], dim=1)
-            for name, where in positions.items()
+            for name, where in columns.items()
         }
 
     def save(self, path: str | Path) -> None:
@@ -246,5 +246,5 @@ class InfluenceModel(AttributionModel):
         """Return the solutions [m, p] of all blocks together."""
         value = torch.zeros_like(vectors)
         for name, solution in self.solve(vectors).items():
-            value[:, self.fitted[name].positions] = solution.value
+            value[:, self.fitted[name].columns] = solution.value
         return value

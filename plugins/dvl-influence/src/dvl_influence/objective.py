@@ -95,6 +95,7 @@ class Objective:
         self._sizes = [free[name].numel() for name in chosen]
         self.device = free[chosen[0]].device
         self.activations: dict[tuple[tuple[int, ...], ...], int] = {}
+        self.layers: dict[tuple[str, ...], Any] = {}
         self.vector = torch.cat([self._own(free[name]).reshape(-1) for name in chosen])
         self.fixed = {
             name: self._own(tensor)
@@ -144,7 +145,11 @@ class Objective:
 
     def output(self, vector: torch.Tensor, x: Tree) -> Any:
         """Return the output of the model for a batch, with parameters `vector` [p]."""
-        state = {**self.fixed, **self.split(vector)}
+        return self._called(self.split(vector), x)
+
+    def _called(self, parameters: Mapping[str, torch.Tensor], x: Tree) -> Any:
+        """Return the output of the model for a batch, with some parameters by name."""
+        state = {**self.fixed, **parameters}
         arguments = x if isinstance(x, tuple) else () if isinstance(x, Mapping) else (x,)
         keywords = dict(x) if isinstance(x, Mapping) else {}
         with FORWARD, _differentiable_attention():
@@ -160,7 +165,14 @@ class Objective:
 
     def point_loss(self, vector: torch.Tensor, x: Tree, y: Tree) -> torch.Tensor:
         """Return the loss of one point, given without its axis of points."""
-        return self.loss(self.point_output(vector, x), map_tree(lambda t: t.unsqueeze(0), y))
+        return self.named_point_loss(self.split(vector), x, y)
+
+    def named_point_loss(
+        self, parameters: Mapping[str, torch.Tensor], x: Tree, y: Tree
+    ) -> torch.Tensor:
+        """Return the same, with the parameters by name."""
+        x, y = (map_tree(lambda t: t.unsqueeze(0), tree) for tree in (x, y))
+        return self.loss(self._called(parameters, x), y)
 
     def _own(self, tensor: torch.Tensor) -> torch.Tensor:
         """Return a copy of a tensor of the model, in working precision."""

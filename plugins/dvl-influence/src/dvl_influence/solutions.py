@@ -9,6 +9,7 @@ from array_api_compat import array_namespace
 
 from dvl_core.errors import DataError
 from dvl_core.protocols import LinearOperator
+from dvl_influence.finite import all_finite
 
 __all__ = ["LinearSolution", "check_rows", "relative_residuals"]
 
@@ -28,8 +29,8 @@ def check_rows(rhs: Any, size: int) -> None:
         )
     if not xp.isdtype(rhs.dtype, "real floating"):
         raise DataError(f"right-hand sides must be floating-point numbers, not {rhs.dtype}")
-    bad = xp.nonzero(~xp.all(xp.isfinite(rhs), axis=1))[0]
-    if bad.shape[0]:
+    if not all_finite(rhs):
+        bad = xp.nonzero(~xp.all(xp.isfinite(rhs), axis=1))[0]
         raise DataError(
             f"right-hand side {int(bad[0])} holds NaN or infinity: look at the gradient of that "
             "point"

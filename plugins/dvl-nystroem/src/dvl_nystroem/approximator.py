@@ -13,6 +13,7 @@ from array_api_compat import array_namespace
 from dvl_core.errors import DvlWarning, InvalidOptionError
 from dvl_core.protocols import LinearOperator
 from dvl_influence.errors import IndefiniteCurvatureError, InfluenceError
+from dvl_influence.finite import all_finite
 from dvl_influence.operators import DampedOperator, split_damping
 from dvl_influence.solutions import LinearSolution, check_rows
 from dvl_influence.spectrum import gaussian
@@ -135,7 +136,7 @@ class NystroemApproximator:
         xp = array_namespace(vectors)
         basis, _ = xp.linalg.qr(vectors.T)
         products = undamped.matvec(basis.T)
-        if not bool(xp.all(xp.isfinite(products))):
+        if not all_finite(products):
             raise InfluenceError("products of the curvature with vectors hold NaN or infinity")
         vectors, values, lowest, indefinite = _sketch(basis, products.T)
         if indefinite:
@@ -161,9 +162,12 @@ class NystroemApproximator:
         damping = state.operator.damping
         vectors = xp.astype(rhs, state.vectors.dtype, copy=False)
         inside = vectors @ state.vectors
-        value = (inside / (state.values + damping)) @ state.vectors.T
-        if not state.full:
-            value = value + (vectors - inside @ state.vectors.T) / damping
+        if state.full:
+            value = (inside / (state.values + damping)) @ state.vectors.T
+        else:
+            # I / lambda takes the same from all directions: too much from those of U.
+            excess = inside * (state.values / (state.values + damping))
+            value = (vectors - excess @ state.vectors.T) / damping
         return LinearSolution(
             state.operator,
             rhs,
