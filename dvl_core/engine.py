@@ -27,9 +27,10 @@ from dvl_core.interrupts import uninterrupted
 from dvl_core.ledger import fingerprint_if_known
 from dvl_core.progress import ProgressDisplay, ProgressReport
 from dvl_core.protocols import Seedable
+from dvl_core.recovery import LOST, Recovery
 from dvl_core.run_state import INTERRUPTED, RunState
 from dvl_core.stopping import NoStopping
-from dvl_core.tasks import Block, BlockQueue, Context, evaluate_anchors, evaluate_blocks
+from dvl_core.tasks import Block, BlockQueue, Context, evaluate_blocks
 from dvl_core.threads import single_threaded
 from dvl_core.trace import ValueHistory
 
@@ -115,7 +116,8 @@ def run(
     Raises
     ------
     UtilityError
-        If training or scoring failed; the state up to then is in the checkpoint.
+        If training or scoring failed, or killed its worker several times in a row; the state up to
+        then is in the checkpoint.
     CheckpointError
         If the checkpoint cannot be used.
     RunInterrupted
@@ -195,7 +197,7 @@ class _Loop:
             if len(anchors) == 0:
                 state.anchor_values = np.zeros(0)
             else:
-                block = next(iter(self.backend.map(evaluate_anchors, self.context, [anchors])))
+                block = Recovery(self.backend, self.context).anchors(anchors)
                 with uninterrupted():
                     state.count(block)
                     self._record(block)
@@ -208,20 +210,33 @@ class _Loop:
         state, backend = self.state, self.backend
         blocks = self.context.design.n_blocks
         queue = BlockQueue(state.next_block, blocks, backend.task_seconds, backend.n_workers)
+        recovery = Recovery(backend, self.context)
         while not state.stop_reason:
-            results = backend.map(evaluate_blocks, self.context, queue.wave())
             try:
-                for result in results:
-                    # Once the run is over, what is still under way is waited for and discarded:
-                    # workers that are left to finish can serve the next run.
-                    if not state.stop_reason:
-                        queue.observe(result)
-                        if self._fold(result.blocks, display):
-                            queue.close()
-            finally:
-                close = getattr(results, "close", None)
-                if close is not None:
-                    close()
+                self._fold_wave(queue, display)
+            except LOST as error:
+                if state.stop_reason:
+                    return
+                for number in recovery.suspects(state.next_block, queue.next_block, error):
+                    if self._fold(recovery.block_alone(number).blocks, display):
+                        return
+                queue.rewind(state.next_block)
+
+    def _fold_wave(self, queue: BlockQueue, display: ProgressDisplay) -> None:
+        """Hand out blocks until too many are out, and fold what comes back."""
+        results = self.backend.map(evaluate_blocks, self.context, queue.wave())
+        try:
+            for result in results:
+                # Once the run is over, what is still under way is waited for and discarded:
+                # workers that are left to finish can serve the next run.
+                if not self.state.stop_reason:
+                    queue.observe(result)
+                    if self._fold(result.blocks, display):
+                        queue.close()
+        finally:
+            close = getattr(results, "close", None)
+            if close is not None:
+                close()
 
     def _fold(self, blocks: list[Block], display: ProgressDisplay) -> bool:
         """Fold the blocks of a task; return whether the run is over.

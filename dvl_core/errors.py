@@ -23,6 +23,7 @@ __all__ = [
     "UnknownComponentError",
     "UnsupportedSemivalueError",
     "UtilityError",
+    "WorkerError",
 ]
 
 
@@ -52,6 +53,10 @@ class UnsupportedSemivalueError(DvlError, ValueError):
 
 class UtilityError(DvlError, RuntimeError):
     """Training or scoring failed on a coalition; the message names the coalition."""
+
+
+class WorkerError(DvlError, RuntimeError):
+    """A task was lost with the process that ran it: killed, out of memory, or its machine gone."""
 
 
 class StoreError(DvlError, OSError):

@@ -7,9 +7,10 @@ entry-point group ``dvl.hooks``. It is imported before the first run, never for 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
+from pathlib import Path
 from typing import Any, Protocol
 
 import pluggy
@@ -28,6 +29,7 @@ __all__ = [
     "notify_progress",
     "notify_start",
     "report_sections",
+    "run_section",
     "wrap_utility",
 ]
 
@@ -87,6 +89,15 @@ class _Specifications:
         """Return a utility to use in place of `utility`, or None; applied one after the other."""
 
     @hookspec
+    def dvl_run_section(
+        self, section: str, table: Mapping[str, Any], path: Path
+    ) -> Sequence[str] | None:
+        """Do what a table of the file of ``dvl run`` asks for, and return lines to print.
+
+        None if the table belongs to somebody else. `path` is the file.
+        """
+
+    @hookspec
     def dvl_report_sections(self, result: Any) -> Sequence[ReportSection] | None:
         """Return sections to add to the report of `result`."""
 
@@ -131,6 +142,15 @@ def notify_progress(run: Run, progress: Any) -> None:
 def notify_end(run: Run, result: Any) -> None:
     """Tell hooks that a run ended, and give them its result."""
     _notify("dvl_run_end", run=run, result=result)
+
+
+def run_section(section: str, table: Mapping[str, Any], path: Path) -> Sequence[str] | None:
+    """Have the hook to which a table of a file belongs do it; None if it belongs to none."""
+    for implementation in _implementations("dvl_run_section"):
+        found = _call(implementation, {"section": section, "table": table, "path": path})
+        if found is not None:
+            return list(found)
+    return None
 
 
 def wrap_utility(utility: Utility) -> Utility:

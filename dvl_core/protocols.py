@@ -253,8 +253,9 @@ class Backend(Protocol):
         """Yield ``function(shared, task)`` in the order of `tasks`.
 
         `tasks` is consumed lazily, a bounded number ahead of what was yielded. An exception of a
-        task is raised where its result would have been yielded. Closing the iterator cancels what
-        has not started and leaves no worker busy for longer than one task.
+        task is raised where its result would have been yielded; `WorkerError` if the task was lost
+        with the process that ran it, after which the backend works on. Closing the iterator cancels
+        what has not started and leaves no worker busy for longer than one task.
         """
 
 

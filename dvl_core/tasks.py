@@ -146,6 +146,12 @@ class BlockQueue:
         self._tasks_out -= 1
         self._seconds_per_block = result.seconds / max(len(result.blocks), 1)
 
+    def rewind(self, number: int) -> None:
+        """Go back to block `number`: nothing from there on is under way."""
+        self.next_block = number
+        self._size = 1
+        self._tasks_out = 0
+
     def close(self) -> None:
         """Hand out nothing more."""
         self.stop = self.next_block

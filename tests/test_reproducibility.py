@@ -12,6 +12,7 @@ from pathlib import Path
 
 import joblib
 import numpy as np
+import psutil
 import pytest
 from sklearn.datasets import make_classification
 from sklearn.linear_model import LogisticRegression
@@ -273,7 +274,7 @@ SCRIPT = textwrap.dedent(
     import sys, time
     import numpy as np
     from dvl_shapley import DataShapleyValuation, PermutationSampler
-    from dvl_core import FunctionGame, MaxUpdates, engine
+    from dvl_core import FunctionGame, JoblibBackend, MaxUpdates, SerialBackend, engine
 
     engine.SECONDS_BETWEEN_CHECKPOINTS = 0.01
     engine.SHARE_OF_TIME_FOR_CHECKPOINTS = 0.5
@@ -282,25 +283,32 @@ SCRIPT = textwrap.dedent(
         time.sleep(0.01)
         return np.tanh(coalitions.sum(axis=1) + coalitions[:, 0])
 
-    game = FunctionGame(9, slow)
-    valuation = DataShapleyValuation(
-        game, PermutationSampler(), MaxUpdates(800), seed=3, checkpoint=sys.argv[1]
-    )
-    valuation.fit().result.save(sys.argv[2])
+    if __name__ == "__main__":
+        game = FunctionGame(9, slow)
+        backend = JoblibBackend(2, "loky") if "loky" in sys.argv else SerialBackend()
+        valuation = DataShapleyValuation(
+            game, PermutationSampler(), MaxUpdates(800), seed=3, checkpoint=sys.argv[1],
+            backend=backend,
+        )
+        valuation.fit().result.save(sys.argv[2])
     """
 )
 
 
-def killed_and_resumed(folder: Path, delays: list[float]) -> ValuationResult:
+def killed_and_resumed(folder: Path, delays: list[float], *words: str) -> ValuationResult:
     """Run the script, kill it with SIGKILL after each delay, then let it finish."""
     script = folder / "job.py"
     script.write_text(SCRIPT)
     command = [sys.executable, str(script), str(folder / "state.npz"), str(folder / "out.npz")]
+    command += words
     for delay in delays:
         process = subprocess.Popen(command)
         time.sleep(delay)
+        workers = psutil.Process(process.pid).children(recursive=True)
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
+        _, alive = psutil.wait_procs(workers, timeout=30)
+        assert not alive, "workers outlive a run that was killed"
     subprocess.run(command, check=True, timeout=120)
     return ValuationResult.load(folder / "out.npz")
 
@@ -319,7 +327,8 @@ def test_many_random_kills_change_nothing(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     (tmp_path / "whole").mkdir()
     whole = killed_and_resumed(tmp_path / "whole", [])
-    for trial in range(25):
+    for trial, delay in enumerate(rng.uniform(0.1, 4.0, size=100)):
         folder = tmp_path / str(trial)
         folder.mkdir()
-        assert same_bits(whole, killed_and_resumed(folder, list(rng.uniform(0.1, 2.5, size=3))))
+        words = ["loky"] if trial % 2 else []
+        assert same_bits(whole, killed_and_resumed(folder, [delay], *words)), trial

@@ -5,12 +5,15 @@ from __future__ import annotations
 import itertools
 import warnings
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import BrokenExecutor
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 import joblib
 
 from dvl_core.backends.serial import SerialBackend
+from dvl_core.errors import WorkerError
 from dvl_core.protocols import Backend
 
 __all__ = ["JoblibBackend", "default_backend"]
@@ -53,8 +56,13 @@ class JoblibBackend:
         return 0.2
 
     def map(self, function: Callable[[S, T], R], shared: S, tasks: Iterable[T]) -> Iterator[R]:
-        """Yield ``function(shared, task)`` in the order of `tasks`; closing it cancels the rest."""
-        call = joblib.delayed(function)
+        """Yield ``function(shared, task)`` in the order of `tasks`; closing it cancels the rest.
+
+        Closing waits for the tasks that run: workers that are left to finish can serve the next
+        run.
+        """
+        switch = _Switch(function)
+        call = joblib.delayed(switch)
         if not self._streams():
             yield from self._in_rounds(call, shared, tasks)
             return
@@ -63,13 +71,23 @@ class JoblibBackend:
             backend=self.backend,
             return_as="generator",
             batch_size=1,
-            # One task in reserve keeps workers busy; more would be waited for at every stop.
-            pre_dispatch="n_jobs + 1",
+            # A task in reserve for each worker would spare a millisecond of every task, and cost
+            # the length of a task at every stop.
+            pre_dispatch="n_jobs",
         )
-        results = parallel(call(shared, task) for task in tasks)
+        results = parallel(call(shared, task) for task in switch.until_off(tasks))
         try:
-            # The chain keeps `yield from` from closing joblib's generator before it is silenced.
-            yield from itertools.chain(results)
+            with _deaths_told():
+                # The chain keeps `yield from` from closing joblib's generator before it is
+                # silenced.
+                yield from itertools.chain(results)
+        except GeneratorExit:
+            switch.off = True
+            # Nobody wants to know what comes of these, failures included.
+            with suppress(Exception):
+                for _ in results:
+                    pass
+            raise
         finally:
             # Stopping early is what this is for: joblib need not advise against it.
             with warnings.catch_warnings():
@@ -87,7 +105,47 @@ class JoblibBackend:
         remaining = iter(tasks)
         with joblib.Parallel(n_jobs=self.n_jobs, backend=self.backend, batch_size=1) as parallel:
             while chunk := list(itertools.islice(remaining, 2 * self.n_workers)):
-                yield from parallel(call(shared, task) for task in chunk)
+                with _deaths_told():
+                    results = parallel(call(shared, task) for task in chunk)
+                yield from results
+
+
+@dataclass
+class _Switch(Generic[S, T, R]):
+    """A function that can be switched off.
+
+    Joblib takes tasks in batches, and starts what it has taken even after the last of them was
+    asked for: these do nothing, wherever they are when it happens.
+
+    Parameters
+    ----------
+    function : callable
+        What is called as long as it is on.
+    """
+
+    function: Callable[[S, T], R]
+    off: bool = False
+
+    def __call__(self, shared: S, task: T) -> R | None:
+        return None if self.off else self.function(shared, task)
+
+    def until_off(self, tasks: Iterable[T]) -> Iterator[T]:
+        """Yield tasks as long as it is on."""
+        for task in tasks:
+            if self.off:
+                return
+            yield task
+
+
+@contextmanager
+def _deaths_told() -> Iterator[None]:
+    """Turn what joblib raises when a worker process dies into `WorkerError`."""
+    try:
+        yield
+    except BrokenExecutor as error:
+        raise WorkerError(
+            "a worker process died: it was killed, ran out of memory, or crashed"
+        ) from error
 
 
 def default_backend() -> Backend:

@@ -44,6 +44,7 @@ COMMANDS = {
         "dvl_core.cli.list_plugins:list_plugins", "List components, and which can be used."
     ),
     "report": _Lazy("dvl_core.cli.report:report", "Write the report of a run again."),
+    "run": _Lazy("dvl_core.cli.run:run", "Do the jobs of a TOML file."),
     "value": _Lazy("dvl_core.cli.value:value", "Value the rows of a table."),
 }
 

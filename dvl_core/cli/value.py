@@ -10,7 +10,7 @@ import click
 from dvl_core.errors import RunInterrupted
 
 if TYPE_CHECKING:
-    from dvl_core.job.run import Outcome
+    from dvl_core.job import Outcome, ValueJob
 
 __all__ = ["value"]
 
@@ -48,8 +48,13 @@ __all__ = ["value"]
     "--stop", multiple=True, metavar="NAME=VALUE", help="Stopping rule, as max-updates=100."
 )
 @click.option(
-    "--store", metavar="SPEC", help="Remember evaluations: memory, disk:PATH, NAME://REST."
+    "--store",
+    multiple=True,
+    metavar="SPEC",
+    help="Remember evaluations: memory, disk:PATH, NAME://REST; several make a chain, fastest "
+    "first.",
 )
+@click.option("--time-limit", type=float, metavar="SECONDS", help="Of a single evaluation.")
 @click.option("--overwrite", is_flag=True, help="Replace another run in the folder.")
 def value(**options: Any) -> None:
     """Value the rows of the table DATA (CSV or parquet).
@@ -57,9 +62,15 @@ def value(**options: Any) -> None:
     Writes values.csv (worst first), report.html and run.json. The same command again goes on where
     it was cut off, or returns at once what is done.
     """
-    from dvl_core.job import ValueJob, run_job
+    from dvl_core.job import ValueJob
 
-    job = ValueJob(**options)
+    carry_out(ValueJob(**options))
+
+
+def carry_out(job: ValueJob) -> None:
+    """Do a job, and print what came of it."""
+    from dvl_core.job import run_job
+
     try:
         outcome = run_job(job, lambda note: click.echo(f"note: {note}", err=True))
     except RunInterrupted as interruption:

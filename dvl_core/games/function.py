@@ -113,6 +113,9 @@ class FunctionGame:
             return np.empty(0)
         try:
             returned = self.function(view)
+        except MemoryError:
+            # Not the fault of the coalition: the engine tries again.
+            raise
         except Exception as error:
             raise UtilityError(
                 f"the function of {self} failed on a batch of {len(view)} coalitions, the first "

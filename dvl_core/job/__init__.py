@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
-from dvl_core.job.run import ValueJob, run_job
+from dvl_core.job.request import ValueJob
+from dvl_core.job.run import Outcome, run_job
 
-__all__ = ["ValueJob", "run_job"]
+__all__ = ["Outcome", "ValueJob", "run_job"]

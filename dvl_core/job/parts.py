@@ -8,7 +8,7 @@ import json
 import math
 import operator
 import pkgutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from inspect import signature
 from typing import TYPE_CHECKING, Any
@@ -183,8 +183,11 @@ def stopping_from(rules: Sequence[str], budget: int | None) -> StoppingRule | No
     return functools.reduce(operator.or_, made) if made else None
 
 
-def backend_from(name: str | None, n_jobs: int | None) -> Backend | None:
-    """Return the backend of that name with that many workers; joblib if only workers are given."""
+def backend_from(name: str | Mapping[str, Any] | None, n_jobs: int | None) -> Backend | None:
+    """Return the backend of that name with that many workers; joblib if only workers are given.
+
+    A mapping holds the name and options.
+    """
     from dvl_core import registry
     from dvl_core.options import options_of
 
@@ -195,24 +198,38 @@ def backend_from(name: str | None, n_jobs: int | None) -> Backend | None:
     chosen = name or "joblib"
     options = {}
     if n_jobs is not None:
-        taken = {option.name for option in options_of(registry.get("backend", chosen))}
+        plain = chosen.get("name", "") if isinstance(chosen, Mapping) else chosen
+        taken = {option.name for option in options_of(registry.get("backend", plain))}
         if "n_jobs" not in taken:
-            raise InvalidOptionError(f"--n-jobs: backend {chosen!r} has no option n_jobs")
+            raise InvalidOptionError(f"--n-jobs: backend {plain!r} has no option n_jobs")
         options["n_jobs"] = n_jobs
     backend: Backend = registry.create("backend", chosen, **options)
     return backend
 
 
-def store_from(spec: str | None) -> Store | None:
-    """Return the store that ``name``, ``name:rest`` or ``name://rest`` describes.
+def store_from(specs: Sequence[str | Mapping[str, Any]]) -> Store | None:
+    """Return the store that is described, the chain of several, or None if there are none.
 
-    What follows the name is the first argument of the store's constructor: a path, servers, a URL.
+    A description is ``name``, ``name:rest`` or ``name://rest``, where what follows the name is the
+    first argument of the store's constructor: a path, servers, a URL; or a mapping with the name
+    and options.
     """
+    stores = [_one_store(spec) for spec in specs]
+    if len(stores) < 2:
+        return stores[0] if stores else None
+    from dvl_core.stores import ChainStore
+
+    return ChainStore(stores)
+
+
+def _one_store(spec: str | Mapping[str, Any]) -> Store:
+    """Return the store of one description."""
     from dvl_core import registry
     from dvl_core.options import options_of
 
-    if spec is None:
-        return None
+    if isinstance(spec, Mapping):
+        described: Store = registry.create("store", spec)
+        return described
     name, _, rest = spec.partition(":")
     rest = rest.removeprefix("//")
     if not rest:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import shlex
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,8 +17,8 @@ from dvl_core.job import parts
 from dvl_core.job.data import JobData, prepare
 from dvl_core.job.outputs import OutputFolder, versions, worst_rows
 from dvl_core.job.quiet import quiet_fits
-from dvl_core.job.tables import file_digest, read_table, selected
-from dvl_core.known_plugins import DEFAULT_METHOD, DEFAULT_ROW_METHOD
+from dvl_core.job.request import ValueJob
+from dvl_core.job.tables import read_table, selected
 from dvl_core.options import options_of, parse_option, select_parts
 from dvl_core.report import removal_curve, write_report
 from dvl_core.result import ValuationResult
@@ -28,69 +27,7 @@ from dvl_core.utilities import ModelUtility
 from dvl_core.utilities.fingerprint import fingerprint_model
 from dvl_core.valuation import UtilityValuation, default_budget
 
-__all__ = ["Outcome", "ValueJob", "run_job"]
-
-WHERE_AND_HOW = ("out", "overwrite", "backend", "n_jobs", "store", "data", "test")
-"""Fields that do not change the values; files count by their content."""
-
-
-@dataclass(frozen=True)
-class ValueJob:
-    """What ``dvl value`` was asked to do; the fields are its options."""
-
-    data: Path
-    target: str
-    out: Path
-    test: Path | None = None
-    test_size: float = 0.2
-    model: str | None = None
-    model_options: str | None = None
-    method: str | None = None
-    options: tuple[str, ...] = ()
-    scorer: str | None = None
-    budget: int | None = None
-    seed: int = 0
-    backend: str | None = None
-    n_jobs: int | None = None
-    group_by: str | None = None
-    where: str | None = None
-    drop: tuple[str, ...] = ()
-    sampler: str | None = None
-    stop: tuple[str, ...] = ()
-    store: str | None = None
-    overwrite: bool = False
-
-    @property
-    def chosen_method(self) -> str:
-        """The method asked for, else the one that suits what else was asked for."""
-        if self.method is not None:
-            return self.method
-        asks_for_utility = any(
-            (self.model, self.group_by, self.sampler, self.stop, self.budget, self.store)
-        )
-        return DEFAULT_METHOD if asks_for_utility else DEFAULT_ROW_METHOD
-
-    def identity(self) -> dict[str, Any]:
-        """Return all that decides the values, files by their content."""
-        content = {f.name: getattr(self, f.name) for f in fields(self)}
-        identity = {k: v for k, v in content.items() if k not in WHERE_AND_HOW}
-        identity |= {"options": list(self.options), "drop": list(self.drop)}
-        identity |= {"stop": list(self.stop), "method": self.chosen_method}
-        identity["data_sha256"] = file_digest(self.data)
-        identity["test_sha256"] = file_digest(self.test) if self.test else None
-        return identity
-
-    def command(self) -> str:
-        """Return the command line that repeats this job."""
-        words = ["dvl", "value", str(self.data)]
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if field.name in ("data", "overwrite") or value in (None, ()):
-                continue
-            option = "--" + {"options": "option"}.get(field.name, field.name).replace("_", "-")
-            for item in value if isinstance(value, tuple) else (value,):
-                words += [option, str(item)]
-        return shlex.join(words)
+__all__ = ["Outcome", "run_job"]
 
 
 @dataclass(frozen=True)
@@ -198,7 +135,7 @@ class _Execution:
             raise InvalidOptionError(
                 f"--scorer {self.scoring} does not fit the test rows: {reason}"
             ) from error
-        return ModelUtility(model, scorer)
+        return ModelUtility(model, scorer, time_limit=self.job.time_limit)
 
     def value(self) -> Outcome:
         """Fit the method and write everything."""
@@ -223,7 +160,7 @@ class _Execution:
         job, label = self.job, f"method {self.job.chosen_method!r}"
         taken = {option.name for option in options_of(self.cls)}
         for option, name in (("sampler", job.sampler), ("store", job.store)):
-            if name is not None and option not in taken:
+            if name and option not in taken:
                 raise InvalidOptionError(f"--{option}: {label} takes no {option}")
         if (job.stop or job.budget) and "stopping" not in taken:
             raise InvalidOptionError(

@@ -8,13 +8,17 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import os
+import signal
+import tempfile
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dvl_core.errors import UtilityError
+from dvl_core.errors import UtilityError, WorkerError
 from dvl_core.testing.requirements import require
 
 if TYPE_CHECKING:
@@ -29,6 +33,7 @@ __all__ = [
     "check_backend_order",
     "check_backend_raises_in_place",
     "check_backend_shares",
+    "check_backend_survives_killed_worker",
     "check_backend_works_after_failure",
 ]
 
@@ -56,6 +61,14 @@ def _fail_at(shared: int, task: int) -> int:
 
 def _sums(shared: FloatArray, task: FloatArray) -> FloatArray:
     return np.cumsum(shared * task[:, None], axis=0)
+
+
+def _die_once(shared: tuple[str, int], task: int) -> int:
+    marker, parent = shared
+    if task == 3 and os.getpid() != parent and not os.path.exists(marker):
+        Path(marker).touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return task
 
 
 class _Counting:
@@ -136,6 +149,19 @@ def check_backend_works_after_failure(make: MakeBackend) -> None:
     with contextlib.suppress(UtilityError):
         list(backend.map(_fail_at, 0, range(3)))
     require(list(backend.map(_add, 1, range(3))) == [1, 2, 3], "after a failure results are wrong")
+
+
+def check_backend_survives_killed_worker(make: MakeBackend) -> None:
+    """Retry a task whose process was killed, or raise WorkerError and work on afterwards."""
+    backend = make()
+    with tempfile.TemporaryDirectory() as folder:
+        shared = os.path.join(folder, "died"), os.getpid()
+        results = list(range(8))
+        with contextlib.suppress(WorkerError):
+            results = list(backend.map(_die_once, shared, range(8)))
+        require(results == list(range(8)), f"after a worker was killed came {results}")
+        again = list(backend.map(_die_once, shared, range(8)))
+        require(again == list(range(8)), "after a worker was killed the backend does not work on")
 
 
 def check_backend_is_lazy(make: MakeBackend) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import difflib
 import math
+import os
 from contextlib import ExitStack, nullcontext
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, Self
@@ -21,6 +22,7 @@ from dvl_core.seeds import derived_seed
 from dvl_core.utilities.degenerate import Diagnosis, predicts_labels
 from dvl_core.utilities.fingerprint import fingerprint_model, fingerprint_object, fingerprint_of
 from dvl_core.utilities.seeding import copier_of, seeded
+from dvl_core.utilities.time_limit import TimeLimitError, time_limit
 from dvl_core.utilities.torch_models import torch_seeded, uses_torch
 
 if TYPE_CHECKING:
@@ -63,11 +65,16 @@ class ModelUtility:
         scores the scorer's default and counts as failed, any other error stops the run; "raise":
         every error stops it; "score": every error scores the default and counts as failed. The
         empty coalition is never fitted: it scores the default and counts as failed in all three.
+    time_limit : float, optional
+        Seconds that fitting and scoring may take; more is an error, which `on_error` "score" turns
+        into the default. It is kept in worker processes and in serial runs, not in threads, and
+        with it no plugin trains coalitions together. Which fits it cuts depends on the machine.
 
     Raises
     ------
     InvalidOptionError
-        If the model has no ``fit``, the scorer is none, or `on_error` is unknown.
+        If the model has no ``fit``, the scorer is none, `on_error` is unknown, or the time limit is
+        not positive.
 
     Examples
     --------
@@ -88,6 +95,7 @@ class ModelUtility:
         *,
         store: Store | None = None,
         on_error: OnError = "default",
+        time_limit: float | None = None,
     ) -> None:
         if isinstance(model, type) or not callable(getattr(model, "fit", None)):
             raise InvalidOptionError(
@@ -108,7 +116,11 @@ class ModelUtility:
         self.model = model
         self.scorer = scorer
         self.store = store
+        if time_limit is not None and not 0 < time_limit < math.inf:
+            raise InvalidOptionError(f"time_limit must be positive seconds, got {time_limit!r}")
         self.on_error = on_error
+        self.time_limit = time_limit
+        self._parent = os.getpid()
         self.train: Dataset | None = None
         self._torch_seed: int | None = None
 
@@ -228,6 +240,10 @@ class ModelUtility:
                     values[i] = self._fit_and_score(rows)
                 except MemoryError:
                     raise
+                except TimeLimitError as error:
+                    if self.on_error != "score":
+                        raise UtilityError(self._message(coalition, error)) from error
+                    values[i], failed[i] = self.scorer.default, True
                 except Exception as error:
                     self._check_excused(coalition, rows, error)
                     values[i], failed[i] = self.scorer.default, True
@@ -279,8 +295,9 @@ class ModelUtility:
         return Diagnosis(self.train.y, labelled, self._fit_and_score)
 
     def _fit_and_score(self, rows: NDArray[np.intp]) -> float:
-        """Return the score of a fresh model fitted on a copy of these rows."""
-        with nullcontext() if self._torch_seed is None else torch_seeded(self._torch_seed):
+        """Return the score of a fresh model fitted on a copy of these rows, within the time."""
+        seeds = nullcontext() if self._torch_seed is None else torch_seeded(self._torch_seed)
+        with seeds, time_limit(self.time_limit, self._parent):
             model = self._copy_model(self.model)
             model.fit(take_rows(self._x, rows), take_rows(self._y, rows))
             score = float(self.scorer(model))

@@ -149,6 +149,8 @@ def take_over(utility: ModelUtility) -> TakeOver:
         raise NotReproducedError(f"a {type(utility).__name__} may fit or score in its own way")
     if utility.train is None:
         raise NotReproducedError("the utility has no players yet")
+    if utility.time_limit is not None:
+        raise NotReproducedError("each coalition has a time limit of its own")
     scorer = utility.scorer
     if type(scorer) is not SupervisedScorer or not isinstance(scorer.scoring, str):
         raise NotReproducedError("the scorer is no SupervisedScorer with the name of a metric")

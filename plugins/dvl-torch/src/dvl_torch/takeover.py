@@ -146,6 +146,8 @@ def take_over(utility: ModelUtility, device: str | None) -> TakeOver:
     """
     if utility.train is None:
         raise NotReproducedError("the utility has no players yet")
+    if utility.time_limit is not None:
+        raise NotReproducedError("each coalition has a time limit of its own")
     scorer, model = utility.scorer, utility.model
     if type(scorer) is not SupervisedScorer or not isinstance(scorer.scoring, str):
         raise NotReproducedError("the scorer is no SupervisedScorer with the name of a metric")
