@@ -17,6 +17,7 @@ _EXPORTS = {
     "AntitheticSampler": "dvl_core.samplers",
     "BanzhafSemivalue": "dvl_core.semivalues",
     "BetaSemivalue": "dvl_core.semivalues",
+    "ChainStore": "dvl_core.stores",
     "ComponentRef": "dvl_core.registry",
     "Dataset": "dvl_core.data",
     "DeterministicPermutationSampler": "dvl_core.samplers",
@@ -102,6 +103,7 @@ if TYPE_CHECKING:
     from dvl_core.stopping import RelativeStandardError as RelativeStandardError
     from dvl_core.stopping import SignCertainty as SignCertainty
     from dvl_core.stopping import StableSet as StableSet
+    from dvl_core.stores import ChainStore as ChainStore
     from dvl_core.stores import DiskStore as DiskStore
     from dvl_core.stores import MemoryStore as MemoryStore
     from dvl_core.utilities import ModelUtility as ModelUtility

@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import numpy as np
 
@@ -22,6 +22,7 @@ from dvl_core.tasks import evaluate_anchors, evaluate_blocks
 from dvl_core.threads import limit_worker
 
 if TYPE_CHECKING:
+    from dvl_core.data import Dataset
     from dvl_core.protocols import Backend, BoolArray, FloatArray, Utility
     from dvl_core.tasks import Block, Context, TaskResult
 
@@ -120,6 +121,10 @@ class _OneByOne:
     def batch_invariant(self) -> bool:
         """Whether the values are the same, to the bit, as those of whole batches."""
         return isinstance(self.utility, Fingerprinted) and self.utility.batch_invariant
+
+    def with_data(self, train: Dataset) -> Self:
+        """Return a copy bound to the players of `train`."""
+        return replace(self, utility=self.utility.with_data(train))
 
     def __call__(self, coalitions: BoolArray) -> FloatArray:
         """Return the utilities [b] of coalitions [b, n]."""

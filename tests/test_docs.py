@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from sklearn.datasets import load_wine
 
 from dvl_core.component import ComponentRef
 from dvl_core.profiles import profile_of
@@ -23,7 +24,9 @@ PAGES = [
     ROOT / "docs" / "quickstart.md",
     ROOT / "docs" / "conformance.md",
     ROOT / "docs" / "influence.md",
+    ROOT / "docs" / "scaling.md",
     *sorted(ROOT.glob("plugins/*/README.md")),
+    *sorted(ROOT.glob("contrib/*/README.md")),
 ]
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 DVL = str(Path(sys.executable).parent / "dvl")
@@ -52,9 +55,25 @@ def test_links_between_pages_lead_somewhere() -> None:
                 assert (page.parent / target).exists(), f"{page.name} links to {target}"
 
 
-def test_the_page_of_methods_says_what_the_plugins_say() -> None:
-    generator = runpy.run_path(str(ROOT / "docs" / "generate" / "methods.py"))
+@pytest.mark.parametrize("name", ["methods", "scaling"])
+def test_generated_pages_are_up_to_date(name: str) -> None:
+    generator = runpy.run_path(str(ROOT / "docs" / "generate" / f"{name}.py"))
     assert generator["PAGE"].read_text() == generator["page"](), "run `make docs`"
+
+
+def test_the_job_on_the_page_of_scaling_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (job,) = blocks(ROOT / "docs" / "scaling.md", "toml")
+    (tmp_path / "job.toml").write_text(job)
+    load_wine(as_frame=True).frame.rename(columns={"target": "class"}).to_csv(
+        tmp_path / "wine.csv", index=False
+    )
+    done = dvl(dict(os.environ), "run", str(tmp_path / "job.toml"))
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "ledger.dvl").exists()
+    assert len((tmp_path / "values" / "values.csv").read_text().splitlines()) > 100
 
 
 @pytest.mark.parametrize(

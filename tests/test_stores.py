@@ -10,7 +10,6 @@ import signal
 import struct
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from functools import partial
@@ -19,15 +18,15 @@ from zlib import crc32
 
 import numpy as np
 import pytest
-from hypothesis import settings
-from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+import dvl_core.stores.memory as memory_module
 import dvl_core.testing.stores as conformance
 from dvl_core.errors import ConformanceError, StoreError
 from dvl_core.protocols import Store
 from dvl_core.stores import DiskStore, MemoryStore
+from dvl_core.stores.memory import checked_keys, checked_records
 from dvl_core.stores.record_file import HEADER, RECORD
+from dvl_core.stores.table import RecordTable
 
 CHECKS = [getattr(conformance, name) for name in dir(conformance) if name.startswith("check_")]
 
@@ -70,7 +69,41 @@ def test_every_check_describes_itself():
     assert all(check.__doc__.endswith(".") for check in CHECKS)
 
 
-class Broken(MemoryStore):
+class Plain:
+    """A store that is right, in a few lines."""
+
+    def __init__(self):
+        self._records = {}
+
+    def get(self, keys):
+        values = [self._records.get(bytes(key), np.nan) for key in checked_keys(keys)]
+        found = ~np.isnan(np.array(values, dtype=float))
+        return np.where(found, values, 0.0), found
+
+    def put(self, keys, values):
+        keys, values = checked_records(keys, values)
+        for key, value in zip(keys, values.tolist(), strict=True):
+            self._records.setdefault(bytes(key), value)
+
+    def __len__(self):
+        return len(self._records)
+
+    def close(self):
+        pass
+
+    def __getstate__(self):
+        return {"records": dict(self._records)}
+
+    def __setstate__(self, state):
+        self._records = state["records"]
+
+
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
+def test_checks_let_a_plain_store_pass(check):
+    check(Plain)
+
+
+class Broken(Plain):
     """Breaks one rule of stores, chosen by `fault`."""
 
     shared: dict[bytes, float] = {}  # noqa: RUF012 the point of a store that persists
@@ -225,6 +258,54 @@ def test_a_memory_snapshot_stays_as_it_was():
     put(copy, [3])
     assert found_numbers(store, [1, 2, 3]) == {1, 2}
     assert found_numbers(copy, [1, 2, 3]) == {1, 3}
+
+
+# -- the table behind them -----------------------------------------------------------------------
+
+
+def structured_keys(kind, numbers):
+    """Keys that differ in few bits, as digests never do."""
+    keys = np.zeros((len(numbers), 2), dtype="<u8")
+    keys[:, 0 if kind == "low half" else 1] = numbers
+    if kind == "high bits":
+        keys[:, 1] <<= np.uint64(48)
+    return keys.view(np.uint8) if kind != "digests" else keys_of(numbers)
+
+
+@pytest.mark.parametrize("kind", ["digests", "low half", "high half", "high bits"])
+def test_the_table_equals_a_dict(kind):
+    rng = np.random.default_rng(3)
+    table, expected = RecordTable(), {}
+    for size in (0, 1, 2, 3, 500, 1, 3_000, 7, 0, 12_000, 1_000):
+        numbers = rng.integers(0, 20_000, size)
+        values = rng.normal(size=size)
+        table.add(structured_keys(kind, numbers), values)
+        for number, value in zip(numbers.tolist(), values.tolist(), strict=True):
+            expected.setdefault(number, value)
+        assert len(table) == len(expected)
+    for copy in (table, RecordTable.of_rows(table.rows())):
+        values, found = copy.find(structured_keys(kind, np.arange(20_000)))
+        assert np.flatnonzero(found).tolist() == sorted(expected)
+        assert values[found].tolist() == [expected[number] for number in sorted(expected)]
+        assert not values[~found].any()
+
+
+def test_small_and_large_batches_mix(monkeypatch):
+    monkeypatch.setattr(memory_module, "_MANY", 5_000)
+    rng = np.random.default_rng(5)
+    store, expected = MemoryStore(), Plain()
+    for size in (5, 1_000, 300, 20, 2_000, 400, 400, 600, 3, *[500] * 60):
+        keys = keys_of(rng.integers(0, 30_000, size))
+        values = rng.normal(size=size)
+        store.put(keys, values)
+        expected.put(keys, values)
+        asked = keys_of(rng.integers(0, 30_000, 200))
+        for got, wanted in zip(store.get(asked), expected.get(asked), strict=True):
+            assert np.array_equal(got, wanted)
+        assert len(store) == len(expected)
+    every = keys_of(np.arange(30_000))
+    for copy in (store, pickle.loads(pickle.dumps(store))):  # noqa: S301
+        assert np.array_equal(copy.get(every)[0], expected.get(every)[0])
 
 
 # -- the disk store ------------------------------------------------------------------------------
@@ -489,92 +570,6 @@ def test_nan_in_the_file_is_damage(tmp_path):
     store = DiskStore(path)
     assert found_numbers(store, [1, 2]) == {1}
     assert store.n_damaged == 1
-
-
-class DamagedStores(RuleBasedStateMachine):
-    """Two stores on one file that is torn, cut and overwritten.
-
-    `certain` holds the numbers whose record must be found, with its position in the file.
-    """
-
-    def __init__(self):
-        super().__init__()
-        self.folder = tempfile.TemporaryDirectory()
-        self.path = Path(self.folder.name, "s.dvl")
-        self.stores = [DiskStore(self.path), DiskStore(self.path)]
-        self.certain = {}
-        self.seen = set()
-
-    def teardown(self):
-        for store in self.stores:
-            store.close()
-        self.folder.cleanup()
-
-    def size(self):
-        return self.path.stat().st_size if self.path.exists() else 0
-
-    def reopen(self):
-        for store in self.stores:
-            store.close()
-
-    @rule(number=st.integers(0, 1), numbers=st.lists(st.integers(0, 60), max_size=12))
-    def put(self, number, numbers):
-        whole = (self.size() - len(HEADER)) // RECORD.itemsize
-        position = len(HEADER) + max(whole, 0) * RECORD.itemsize
-        known = found_numbers(self.stores[number], range(61))
-        put(self.stores[number], numbers)
-        for new in dict.fromkeys(numbers):
-            self.seen.add(new)
-            if new not in known:
-                self.certain[new] = position
-                position += RECORD.itemsize
-        assert set(numbers) <= found_numbers(self.stores[number], range(61))
-
-    @rule(garbage=st.binary(min_size=1, max_size=70))
-    @precondition(lambda self: self.size() >= len(HEADER))
-    def die_in_the_middle_of_a_write(self, garbage):
-        with self.path.open("ab") as file:
-            file.write(garbage)
-
-    @rule(share=st.floats(0, 1))
-    @precondition(lambda self: self.size() > 0)
-    def cut(self, share):
-        self.reopen()
-        size = int(self.size() * share)
-        os.truncate(self.path, size)
-        self.certain = {
-            number: position
-            for number, position in self.certain.items()
-            if position + RECORD.itemsize <= size
-        }
-
-    @rule(share=st.floats(0, 1), garbage=st.binary(min_size=1, max_size=70))
-    @precondition(lambda self: self.size() > len(HEADER))
-    def overwrite(self, share, garbage):
-        self.reopen()
-        start = len(HEADER) + int((self.size() - len(HEADER)) * share)
-        with self.path.open("r+b") as file:
-            file.seek(start)
-            file.write(garbage)
-        self.certain = {
-            number: position
-            for number, position in self.certain.items()
-            if position + RECORD.itemsize <= start or position >= start + len(garbage)
-        }
-
-    @rule()
-    def close(self):
-        self.reopen()
-
-    @invariant()
-    def nothing_sound_is_lost_and_nothing_wrong_is_found(self):
-        for store in (*self.stores, DiskStore(self.path)):
-            found = found_numbers(store, range(61))
-            assert set(self.certain) <= found <= self.seen
-
-
-TestDamagedStores = DamagedStores.TestCase
-TestDamagedStores.settings = settings(max_examples=120, stateful_step_count=25, deadline=None)
 
 
 WRITER = """

@@ -29,7 +29,7 @@ GROUPS = {
     "dvl.commands",
     "dvl.hooks",
 }
-FORBIDDEN_IN_CORE = {"torch", "ray", "dask", "distributed", "zarr"}
+FORBIDDEN_IN_CORE = {"torch", "ray", "dask", "distributed", "zarr", "pymemcache", "redis"}
 
 
 def declaration(folder: Path) -> dict:

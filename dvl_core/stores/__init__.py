@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
+from dvl_core.stores.chain import ChainStore
 from dvl_core.stores.disk import DiskStore
 from dvl_core.stores.memory import MemoryStore
 
-__all__ = ["DiskStore", "MemoryStore"]
+__all__ = ["ChainStore", "DiskStore", "MemoryStore"]

@@ -28,7 +28,7 @@ from dvl_core.stores.memory import (
     MemoryStore,
     checked_keys,
     checked_records,
-    key_names,
+    first_of_each,
 )
 from dvl_core.stores.record_file import (
     HEADER,
@@ -52,13 +52,6 @@ if TYPE_CHECKING:
 __all__ = ["DiskStore"]
 
 _CHUNK_BYTES = 65_536 * RECORD.itemsize
-
-
-def _first_of_each(keys: ByteArray) -> list[int]:
-    """Return the positions of the first occurrence of each of `keys` [b, 16]."""
-    names = key_names(keys)
-    first = dict(zip(reversed(names), range(len(names) - 1, -1, -1), strict=True))
-    return sorted(first.values())
 
 
 class DiskStore:
@@ -153,7 +146,7 @@ class DiskStore:
             with locked(file, exclusive=True):
                 self._read_new(file, file_size(file))
                 unknown = np.flatnonzero(~self._index.get(keys)[1])
-                rows = unknown[_first_of_each(keys[unknown])]
+                rows = unknown[first_of_each(keys[unknown])]
                 self._append(file, keys[rows], values[rows])
 
     def __len__(self) -> int:

@@ -10,14 +10,29 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from dvl_core.errors import StoreError
+from dvl_core.stores.table import RecordTable
 
 if TYPE_CHECKING:
     from dvl_core.protocols import BoolArray, ByteArray, FloatArray
 
-__all__ = ["KEY_BYTES", "MemoryStore", "checked_keys", "checked_records", "key_names"]
+__all__ = [
+    "KEY_BYTES",
+    "MemoryStore",
+    "checked_keys",
+    "checked_records",
+    "first_of_each",
+    "key_names",
+]
 
 KEY_BYTES = 16
 """Length of a key: a 128-bit digest."""
+
+
+_SMALL_BATCH = 512
+"""Records up to which a batch is put into a dict faster than into the table."""
+
+_MANY = 131_072
+"""Records that are kept in the dict at most."""
 
 
 def checked_keys(keys: ByteArray) -> ByteArray:
@@ -62,6 +77,14 @@ def key_names(keys: ByteArray) -> list[bytes]:
     return names
 
 
+def first_of_each(keys: ByteArray) -> list[int]:
+    """Return the positions of the first occurrence of each of the contiguous `keys` [b, 16]."""
+    names = key_names(keys)
+    # A dict keeps the last of what it is given.
+    first = dict(zip(reversed(names), range(len(names) - 1, -1, -1), strict=True))
+    return sorted(first.values())
+
+
 class MemoryStore:
     """A ledger in memory, gone with the process; safe for several threads.
 
@@ -80,7 +103,9 @@ class MemoryStore:
     """
 
     def __init__(self) -> None:
-        self._records: dict[bytes, float] = {}
+        self._table = RecordTable()
+        # What came in small batches, for which a dict is faster; none of it is in the table.
+        self._recent: dict[bytes, float] = {}
         self._lock = Lock()
 
     def get(self, keys: ByteArray) -> tuple[FloatArray, BoolArray]:
@@ -98,12 +123,16 @@ class MemoryStore:
         found : bool array [b]
             Which keys have a record.
         """
-        names = key_names(checked_keys(keys))
+        keys = checked_keys(keys)
         with self._lock:
-            looked_up = map(self._records.get, names, repeat(np.nan))
-            values = np.fromiter(looked_up, dtype=np.float64, count=len(names))
-        found = ~np.isnan(values)
-        values[~found] = 0.0
+            if not self._recent:
+                return self._table.find(keys)
+            looked_up = map(self._recent.get, key_names(keys), repeat(np.nan))
+            values = np.fromiter(looked_up, dtype=np.float64, count=len(keys))
+            missing = np.flatnonzero(np.isnan(values))
+            found = np.ones(len(keys), dtype=bool)
+            if len(missing):
+                values[missing], found[missing] = self._table.find(keys[missing])
         return values, found
 
     def put(self, keys: ByteArray, values: FloatArray) -> None:
@@ -122,13 +151,22 @@ class MemoryStore:
             If a value is NaN or the shapes do not match; nothing of the batch is recorded then.
         """
         keys, values = checked_records(keys, values)
-        names = key_names(keys)
         with self._lock:
+            if len(keys) > _SMALL_BATCH:
+                self._move_recent()
+                self._table.add(keys, values)
+                return
+            if len(self._table):
+                new = ~self._table.find(keys)[1]
+                keys, values = keys[new], values[new]
             # Runs the map without a Python loop: the fastest way to first-stays semantics.
-            deque(map(self._records.setdefault, names, values.tolist()), maxlen=0)
+            deque(map(self._recent.setdefault, key_names(keys), values.tolist()), maxlen=0)
+            if len(self._recent) > _MANY:
+                self._move_recent()
 
     def __len__(self) -> int:
-        return len(self._records)
+        with self._lock:
+            return len(self._table) + len(self._recent)
 
     def close(self) -> None:
         """Do nothing: there is no file or connection, and the records stay."""
@@ -141,11 +179,22 @@ class MemoryStore:
 
     def __getstate__(self) -> dict[str, Any]:
         with self._lock:
-            return {"records": dict(self._records)}
+            self._move_recent()
+            return {"rows": self._table.rows()}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self._records = state["records"]
+        self._table = RecordTable.of_rows(state["rows"])
+        self._recent = {}
         self._lock = Lock()
 
     def __repr__(self) -> str:
         return f"MemoryStore(<{len(self)} records>)"
+
+    def _move_recent(self) -> None:
+        """Bring what came in small batches into the table."""
+        if not self._recent:
+            return
+        keys = np.frombuffer(b"".join(self._recent), dtype=np.uint8).reshape(-1, KEY_BYTES)
+        values = np.fromiter(self._recent.values(), dtype=np.float64, count=len(keys))
+        self._table.add(keys, values)
+        self._recent = {}

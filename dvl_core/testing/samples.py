@@ -76,6 +76,7 @@ def sample_part(name: str) -> Any:
         "n": lambda: N_TRAIN,
         "scorer": lambda: SupervisedScorer("accuracy", held_out_data()),
         "scoring": lambda: "accuracy",
+        "stores": lambda: ["memory", "memory"],
         "test": held_out_data,
         "utility": model_utility,
     }

@@ -27,7 +27,8 @@ def layers_of_all(objective: Objective, batch: Batch) -> Layers | None:
     if objective.names not in objective.layers:
         try:
             found = find_layers(objective, batch)
-        except ModelError:
+        except (ModelError, RuntimeError, ValueError, TypeError, IndexError):
+            # Models may use layers in ways that are not foreseen; there is another way to go.
             found = None
         complete = found is not None and found.layers and not found.unsupported
         objective.layers[objective.names] = found if complete else None
