@@ -53,6 +53,7 @@ bench: install
 
 docs: install
 	$(BIN)/python docs/generate/methods.py
+	$(BIN)/python docs/generate/scaling.py
 	$(BIN)/mkdocs build --strict
 
 # Rewrites the pins from what is installed; torch is pinned by hand, for all environments.

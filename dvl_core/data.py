@@ -21,7 +21,7 @@ from dvl_core.labels import (
     rows_by_group,
 )
 from dvl_core.splitting import parts_of_bunch, split_rows
-from dvl_core.tabular import as_features, take_rows
+from dvl_core.tabular import as_features, in_memory, take_rows
 from dvl_core.target import Target
 from dvl_core.travel import Portable
 
@@ -38,18 +38,18 @@ M = TypeVar("M")
 class Dataset(Portable):
     """Features and targets, and who the players are: each row, or each group of rows.
 
-    Nothing is copied that need not be; the arrays must not be changed afterwards. Iterating yields
-    features and target as models take them, so that ``model.fit(*data)`` works.
+    Nothing is copied that need not be; arrays must not be changed afterwards. Iterating yields what
+    models take, so that ``model.fit(*data)`` works.
 
-    Memory-mapped arrays stay on disk, read-only, and travel to workers by the name of their file.
-    Selecting and splitting read the rows they take; slices do not: ``Dataset(x[:n], y[:n])``.
+    Memory-mapped and zarr arrays stay on disk, and workers open them. Selecting and splitting read
+    the rows they take; slices of mapped arrays read nothing: ``Dataset(x[:n], y[:n])``.
 
     Parameters
     ----------
-    x : array, tensor, DataFrame, sparse matrix or list [n_rows, ...]
-        Features. Torch tensors stay tensors, in main memory and without their gradient. Frames
-        stay frames (polars becomes pandas), sparse matrices become CSR, lists of rows become
-        arrays; a list of texts or other objects is one object a row.
+    x : array, tensor, DataFrame, sparse matrix, zarr array or list [n_rows, ...]
+        Features. Torch tensors stay tensors, in main memory and without their gradient; frames stay
+        frames (polars becomes pandas), sparse matrices become CSR, lists of rows arrays; of texts
+        or other objects each is a row.
     y : array-like or tensor [n_rows] or [n_rows, t]
         Target or targets; no missing values. The attribute is an array, and [n_rows] for a single
         column. Models are given a tensor where a tensor was given, in its shape and type.
@@ -233,7 +233,7 @@ class Dataset(Portable):
         >>> Dataset([[0.0], [1.0]], [1.0, 3.0]).fit(LinearRegression()).coef_.round(6)
         array([2.])
         """
-        model.fit(self.x, self.target_for(model))  # type: ignore[attr-defined]
+        model.fit(in_memory(self.x), self.target_for(model))  # type: ignore[attr-defined]
         return model
 
     @classmethod

@@ -20,6 +20,7 @@ from typing import Any, cast
 import numpy as np
 from scipy import sparse
 
+from dvl_core.chunked import is_chunked
 from dvl_core.installed import installed_version, source_of
 from dvl_core.tabular import is_frame
 from dvl_core.tensors import raw_array
@@ -93,8 +94,8 @@ class _Digester:
         handler = _HANDLERS.get(type(value))
         if handler is not None:
             return handler(self, value)
-        if isinstance(value, np.ndarray):
-            return self._array(np.asarray(value))
+        if isinstance(value, np.ndarray) or is_chunked(value):
+            return self._array(value)
         if sparse.issparse(value):
             return self._sparse(value)
         if isinstance(value, type):
@@ -120,10 +121,10 @@ class _Digester:
         pairs = sorted((self(key), self(item)) for key, item in value.items())
         return _hash("dict", *[part for pair in pairs for part in pair])
 
-    def _array(self, value: np.ndarray[Any, Any]) -> bytes:
+    def _array(self, value: Any) -> bytes:
         shape = repr(value.shape).encode()
         if value.dtype.hasobject:
-            return _hash("objects", shape, self._objects(value.ravel().tolist()))
+            return _hash("objects", shape, self._objects(np.asarray(value).ravel().tolist()))
         if value.dtype.names is not None:
             # Field by field: the padding between them holds anything.
             fields = {name: np.ascontiguousarray(value[name]) for name in value.dtype.names}
@@ -304,13 +305,14 @@ def _leaf(value: object) -> bytes | None:
     return None
 
 
-def _chunks(value: np.ndarray[Any, Any]) -> Iterator[memoryview]:
-    """Yield the bytes of an array in C order; a memory-mapped one is not read as a whole."""
+def _chunks(value: Any) -> Iterator[memoryview]:
+    """Yield the bytes of an array in C order; one on disk is not read as a whole."""
     if value.ndim == 0:
         value = value.reshape(1)
-    row_bytes = max(1, value.nbytes // max(1, len(value)))
+    n_rows = value.shape[0]
+    row_bytes = max(1, value.nbytes // max(1, n_rows))
     step = max(1, CHUNK_BYTES // row_bytes)
-    for start in range(0, len(value), step):
+    for start in range(0, n_rows, step):
         rows = np.ascontiguousarray(value[start : start + step])
         yield rows.view(np.uint8).reshape(-1).data if rows.size else memoryview(b"")
 

@@ -227,12 +227,11 @@ class _Loop:
         results = self.backend.map(evaluate_blocks, self.context, queue.wave())
         try:
             for result in results:
-                # Once the run is over, what is still under way is waited for and discarded:
-                # workers that are left to finish can serve the next run.
-                if not self.state.stop_reason:
-                    queue.observe(result)
-                    if self._fold(result.blocks, display):
-                        queue.close()
+                queue.observe(result)
+                if self._fold(result.blocks, display):
+                    # Closing cancels what has not started; what has is discarded.
+                    queue.close()
+                    return
         finally:
             close = getattr(results, "close", None)
             if close is not None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeGuard
 import numpy as np
 from scipy import sparse
 
+from dvl_core.chunked import is_chunked, read_rows
 from dvl_core.errors import DataError
 from dvl_core.mapped import protected
 from dvl_core.tensors import as_array, is_tensor, main_memory_tensor
@@ -16,7 +17,16 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
-__all__ = ["as_features", "as_pandas", "as_target", "is_frame", "missing", "own_copy", "take_rows"]
+__all__ = [
+    "as_features",
+    "as_pandas",
+    "as_target",
+    "in_memory",
+    "is_frame",
+    "missing",
+    "own_copy",
+    "take_rows",
+]
 
 
 def take_rows(x: Any, rows: NDArray[np.intp]) -> Any:
@@ -24,7 +34,7 @@ def take_rows(x: Any, rows: NDArray[np.intp]) -> Any:
 
     Parameters
     ----------
-    x : array, tensor, DataFrame, sparse matrix or list
+    x : array, tensor, DataFrame, sparse matrix, zarr array or list
         Table with rows along its first dimension.
     rows : int array [m]
         Positions of the rows.
@@ -33,7 +43,7 @@ def take_rows(x: Any, rows: NDArray[np.intp]) -> Any:
     -------
     object
         The rows, in the order given, in a table of the same kind; in memory even where `x` is
-        memory-mapped. Arrays and tensors lie row by row, however `x` does.
+        memory-mapped or in chunks on disk. Arrays and tensors lie row by row, however `x` does.
 
     Examples
     --------
@@ -48,12 +58,21 @@ def take_rows(x: Any, rows: NDArray[np.intp]) -> Any:
         return [x[row] for row in rows]
     if is_tensor(x):
         return x[rows].contiguous()
+    if is_chunked(x):
+        return read_rows(x, rows)
     # Indexing keeps the order of columns first, where `x` has it: bits would depend on that.
     return np.asanyarray(x[rows], order="C") if isinstance(x, np.ndarray) else x[rows]
 
 
+def in_memory(x: Any) -> Any:
+    """Return an array in chunks as one in memory, any other table as it is."""
+    return np.asarray(x[...]) if is_chunked(x) else x
+
+
 def own_copy(x: Any) -> Any:
     """Return a copy that may be changed; a table that nobody can change is returned as it is."""
+    if is_chunked(x):
+        return in_memory(x)
     if isinstance(x, np.ndarray):
         return x.copy() if x.flags.writeable else x
     return x.clone().contiguous() if is_tensor(x) else x.copy()
@@ -93,7 +112,7 @@ def _pandas_column(series: Any) -> Any:
 
 
 def as_features(x: Any) -> Any:
-    """Return features [n, ...] as an array, a tensor, a pandas frame or a CSR matrix.
+    """Return features [n, ...] as an array, in chunks or not, a tensor, a frame or a CSR matrix.
 
     Raises
     ------
@@ -110,7 +129,7 @@ def as_features(x: Any) -> Any:
         x = _csr(x)
     elif is_tensor(x):
         x = main_memory_tensor(x, "x")
-    else:
+    elif not is_chunked(x):
         x = protected(x if isinstance(x, np.ndarray) else _array_of_rows(x))
     _check_features(x)
     return x

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["Block", "BlockQueue", "Context", "TaskResult", "evaluate_anchors", "evaluate_blocks"]
 
 MOST_BLOCKS_A_TASK = 4096
-TASKS_OUT_PER_WORKER = 16
+TASKS_OUT_PER_WORKER = 64
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,12 +15,16 @@ import joblib
 from dvl_core.backends.serial import SerialBackend
 from dvl_core.errors import WorkerError
 from dvl_core.protocols import Backend
+from dvl_core.scheduling import Dispatch, recommended_task_seconds
 
 __all__ = ["JoblibBackend", "default_backend"]
 
 S = TypeVar("S")
 T = TypeVar("T")
 R = TypeVar("R")
+
+PROCESSES = Dispatch(submit=1.2e-4, receive=1.2e-4, latency=2.5e-4, worker=2e-4)
+"""What a task costs with loky, measured on one machine (docs/scaling.md); threads cost less."""
 
 
 @dataclass(frozen=True)
@@ -52,8 +56,8 @@ class JoblibBackend:
 
     @property
     def task_seconds(self) -> float:
-        """Handing over a task costs about a millisecond; this makes that half a percent."""
-        return 0.2
+        """What makes the cost of handing over half a percent of the workers' time."""
+        return recommended_task_seconds(PROCESSES, self.n_workers)
 
     def map(self, function: Callable[[S, T], R], shared: S, tasks: Iterable[T]) -> Iterator[R]:
         """Yield ``function(shared, task)`` in the order of `tasks`; closing it cancels the rest.
@@ -110,7 +114,7 @@ class JoblibBackend:
                 yield from results
 
 
-@dataclass
+@dataclass(eq=False)
 class _Switch(Generic[S, T, R]):
     """A function that can be switched off.
 

@@ -104,8 +104,8 @@ def test_the_current_client(client) -> None:
 
 @pytest.mark.parametrize("how", ["closed", "left"])
 def test_a_cluster_of_its_own(monkeypatch, how) -> None:
-    monkeypatch.setattr(backend, "local_client", lambda: local_client(1, processes=False))
-    dask = DaskBackend()
+    monkeypatch.setattr(backend, "local_client", lambda n: local_client(n, processes=False))
+    dask = DaskBackend(n_jobs=1)
     assert list(dask.map(add, 1, range(5))) == [1, 2, 3, 4, 5]
     own = dask.client
     assert dask.client is own

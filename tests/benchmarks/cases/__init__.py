@@ -12,6 +12,8 @@ from cases import (
     influence,
     knn,
     knn_large,
+    large_data,
+    ledger,
     list_plugins,
     many_players,
     msr,
@@ -19,6 +21,7 @@ from cases import (
     oob,
     oob_large,
     price,
+    scaling,
     seconds_to_error,
 )
 
@@ -32,12 +35,15 @@ CASES: list[AnyCase] = [
     list_plugins.CASE,
     influence.CASE,
     influence.GRADIENTS,
+    scaling.CASE,
+    ledger.CASE,
     # What follows takes long, and leans less on an undisturbed machine: errors and large ratios.
     estimators.CASE,
     seconds_to_error.CASE,
     knn_large.CASE,
     oob.CASE,
     oob_large.CASE,
+    large_data.CASE,
     noisy_labels.CASE,
     datamodeling.CASE,
 ]

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 _EXPORTS = {
     "DaskBackend": "dvl_dask.backend",
     "DaskInfluenceCalculator": "dvl_dask.calculator",
+    "in_memory": "dvl_dask.tables",
     "local_client": "dvl_dask.local",
 }
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from dvl_dask.backend import DaskBackend as DaskBackend
     from dvl_dask.calculator import DaskInfluenceCalculator as DaskInfluenceCalculator
     from dvl_dask.local import local_client as local_client
+    from dvl_dask.tables import in_memory as in_memory
 
 
 def __getattr__(name: str) -> Any:

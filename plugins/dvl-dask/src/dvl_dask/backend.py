@@ -3,39 +3,40 @@
 from __future__ import annotations
 
 import itertools
+import time
 import weakref
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Self, TypeVar
 
 from dvl_core.errors import InvalidOptionError
+from dvl_dask.flight import Box, Flight
 from dvl_dask.local import local_client
+from dvl_dask.places import Places, checked_resources
 
 if TYPE_CHECKING:
     from distributed import Client
 
-__all__ = ["Box", "DaskBackend"]
+__all__ = ["DaskBackend"]
 
 S = TypeVar("S")
 T = TypeVar("T")
 R = TypeVar("R")
 
-
-class Box:
-    """Holds an object that Dask should neither look into nor take for a task of its own."""
-
-    __slots__ = ("content",)
-
-    def __init__(self, content: Any) -> None:
-        self.content = content
+SECONDS_BETWEEN_COUNTS = 1.0
+"""How often a map looks how many workers there are."""
 
 
 class DaskBackend:
     """Run tasks through a client of `distributed`.
 
     What tasks share is sent to every worker once; workers that come later get it from the others.
-    Twice as many tasks as there are threads are on their way at the same time. Workers need the
+    Twice as many tasks as can run at the same time are on their way, six times as many where an
+    adaptive cluster is to grow; tasks of a few milliseconds travel together. Workers need the
     packages that the tasks use, and nothing from the files of this machine.
+
+    A task whose worker dies is tried again elsewhere, as often as the scheduler allows
+    (``distributed.scheduler.allowed-failures``); what the cluster loses, because all workers that
+    held it died or the scheduler was restarted, is sent again. After that comes `WorkerError`.
 
     Parameters
     ----------
@@ -43,11 +44,21 @@ class DaskBackend:
         The client, or the address of a scheduler. None: the current client of this process; if
         there is none, a cluster on this machine with a process for each core, which lasts as long
         as the backend. (Scripts that start processes need ``if __name__ == "__main__":``.)
+    n_jobs : int, optional
+        How many tasks to run at the same time: fewer than the cluster could, or, where it grows
+        with what it has to do, as many as it should grow to. None or -1: as many as it can run.
+    resources : mapping, optional
+        What a task takes of the resources that workers declare, such as ``{"GPU": 1}``.
+    retries : int
+        How often in a row to send again what the cluster has lost.
+    worker_timeout : float
+        Seconds to wait for a worker that can take a task.
 
     Raises
     ------
     InvalidOptionError
-        If it is neither a client nor an address, or a client that is asynchronous.
+        If `client` is neither a client nor an address, or a client that is asynchronous, or another
+        option is out of its range.
 
     Examples
     --------
@@ -56,46 +67,54 @@ class DaskBackend:
     [2, 4, 8]
     """
 
-    def __init__(self, client: Client | str | None = None) -> None:
+    def __init__(
+        self,
+        client: Client | str | None = None,
+        *,
+        n_jobs: int | None = None,
+        resources: Mapping[str, float] | None = None,
+        retries: int = 1,
+        worker_timeout: float = 300.0,
+    ) -> None:
         if not (client is None or isinstance(client, str)):
-            from distributed import Client
-
-            if not isinstance(client, Client):
-                raise InvalidOptionError(
-                    f"client is a {type(client).__name__}: it must be a distributed.Client, the "
-                    "address of a scheduler, or None"
-                )
-            if client.asynchronous:
-                raise InvalidOptionError(
-                    "the client is asynchronous: use one that was made without asynchronous=True"
-                )
+            _check_client(client)
+        if n_jobs is not None and n_jobs != -1 and n_jobs < 1:
+            raise InvalidOptionError(
+                f"n_jobs must be a number of tasks, or -1 for as many as can run, got {n_jobs!r}"
+            )
+        if retries < 0:
+            raise InvalidOptionError(f"retries must be 0 or more, got {retries!r}")
+        if not worker_timeout > 0:
+            raise InvalidOptionError(
+                f"worker_timeout must be positive seconds, got {worker_timeout!r}"
+            )
+        self.n_jobs = None if n_jobs == -1 else n_jobs
+        self.resources = checked_resources(resources)
+        self.retries = retries
+        self.worker_timeout = worker_timeout
         self._given = client
         self._own: Client | None = None
+        self._last_places: Places | None = None
 
     @property
     def client(self) -> Client:
         """The client in use."""
-        if self._own is not None:
+        if self._own is not None and self._own.status != "closed":
             return self._own
         if self._given is None:
-            from distributed import Client
-
-            try:
-                return Client.current()
-            except ValueError:
-                self._own = self._closed_with_this(local_client())
-                return self._own
+            return self._start()
         if isinstance(self._given, str):
             from distributed import Client
 
-            self._own = self._closed_with_this(Client(self._given, set_as_default=False))
-            return self._own
+            return self._owned(Client(self._given, set_as_default=False))
+        if self._given.status == "closed":
+            raise InvalidOptionError("the client of the backend is closed: give it another one")
         return self._given
 
     @property
     def n_workers(self) -> int:
-        """How many tasks run at the same time: the threads of all workers."""
-        return max(1, sum(self.client.nthreads().values()))
+        """How many tasks run at the same time; at least 1, also while there are no workers."""
+        return self._places().demand(self.n_jobs).n_workers
 
     @property
     def task_seconds(self) -> float:
@@ -103,28 +122,32 @@ class DaskBackend:
         return 0.5
 
     def map(self, function: Callable[[S, T], R], shared: S, tasks: Iterable[T]) -> Iterator[R]:
-        """Yield ``function(shared, task)`` in the order of `tasks`; closing it cancels the rest."""
-        client = self.client
+        """Yield ``function(shared, task)`` in the order of `tasks`; closing it cancels the rest.
+
+        Raises
+        ------
+        WorkerError
+            If a task took too many workers with it, or the cluster lost all that was under way too
+            often in a row. The backend works on.
+        InvalidOptionError
+            If none of the workers can ever take a task.
+        DvlError
+            If no worker comes in time.
+        """
+        places = self._places()
+        flight = Flight(places, Box((function, shared)), self.retries)
         remaining = iter(tasks)
-        ahead = 2 * self.n_workers
-        # Not hashed: equal objects must not share a name that one map may cancel under the other.
-        context = client.scatter(Box((function, shared)), broadcast=True, hash=False)
-        pending: deque[Any] = deque()
-
-        def submit(number: int) -> None:
-            for task in itertools.islice(remaining, number):
-                pending.append(client.submit(_run, context, Box(task), pure=False))
-
+        demand, counted = places.demand(self.n_jobs), time.monotonic()
         try:
-            submit(ahead)
-            while pending:
-                result = pending[0].result()
-                pending.popleft()
-                submit(1)
-                yield result
+            flight.send(_groups(remaining, 1, demand.ahead))
+            while flight:
+                results = flight.results()
+                if time.monotonic() - counted > SECONDS_BETWEEN_COUNTS:
+                    demand, counted = places.demand(self.n_jobs), time.monotonic()
+                flight.send(_groups(remaining, flight.group_size, demand.ahead - len(flight)))
+                yield from results
         finally:
-            if pending:
-                client.cancel(list(pending))
+            flight.cancel()
 
     def close(self) -> None:
         """Close the cluster or connection that the backend made itself; safe to call twice."""
@@ -141,13 +164,56 @@ class DaskBackend:
     def __repr__(self) -> str:
         return f"{type(self).__name__}({'' if self._given is None else repr(self._given)})"
 
-    def _closed_with_this(self, client: Client) -> Client:
+    def _start(self) -> Client:
+        """Return a client where none was given: the current one, or one that this backend owns."""
+        from distributed import Client
+
+        try:
+            return Client.current()
+        except ValueError:
+            return self._owned(local_client(self.n_jobs))
+
+    def _owned(self, client: Client) -> Client:
         """Return `client`, which will be closed when this backend is no longer used."""
-        self._finalizer = weakref.finalize(self, client.close)
+        self._own = client
+        self._finalizer = weakref.finalize(self, _close, client)
         return client
 
+    def _places(self) -> Places:
+        """Return where tasks can run; it remembers whether they ever could."""
+        client = self.client
+        if self._last_places is None or self._last_places.client is not client:
+            self._last_places = Places(client, self.resources, self.worker_timeout)
+        return self._last_places
 
-def _run(context: Box, task: Box) -> Any:
-    """Run a task; on a worker."""
-    function, shared = context.content
-    return function(shared, task.content)
+
+def _groups(tasks: Iterator[T], size: int, number: int) -> Iterator[list[T]]:
+    """Yield the next tasks in groups, as many as there are, up to a number."""
+    for _ in range(number):
+        group = list(itertools.islice(tasks, size))
+        if not group:
+            return
+        yield group
+
+
+def _close(client: Client) -> None:
+    """Close a client and the cluster that was made for it."""
+    cluster = client.cluster
+    client.close()
+    if cluster is not None:
+        cluster.close()
+
+
+def _check_client(client: object) -> None:
+    """Refuse what is no client, or one that cannot be waited for."""
+    from distributed import Client
+
+    if not isinstance(client, Client):
+        raise InvalidOptionError(
+            f"client is a {type(client).__name__}: it must be a distributed.Client, the address "
+            "of a scheduler, or None"
+        )
+    if client.asynchronous:
+        raise InvalidOptionError(
+            "the client is asynchronous: use one that was made without asynchronous=True"
+        )

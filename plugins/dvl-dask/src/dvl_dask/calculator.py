@@ -28,8 +28,8 @@ class DaskInfluenceCalculator:
     if_model : AttributionModel
         Fitted: an influence model of `dvl_influence` or its plugins. It travels to every worker,
         with the training data if its method reads them at every solve.
-    client : distributed.Client or str, optional
-        As for `DaskBackend`.
+    client : distributed.Client, str or DaskBackend, optional
+        As for `DaskBackend`; or a backend, with the resources and retries that it was given.
     memory_budget : int
         Bytes for what is computed for test points before training points come in.
     progress : bool
@@ -63,7 +63,7 @@ class DaskInfluenceCalculator:
     def __init__(
         self,
         if_model: AttributionModel,
-        client: Client | str | None = None,
+        client: Client | str | DaskBackend | None = None,
         *,
         memory_budget: int = 2**30,
         progress: bool = False,
@@ -77,7 +77,7 @@ class DaskInfluenceCalculator:
             ) from error
         check_calculator(if_model, memory_budget)
         self.if_model = if_model
-        self.backend = DaskBackend(client)
+        self.backend = client if isinstance(client, DaskBackend) else DaskBackend(client)
         self.memory_budget = memory_budget
         self.progress = progress
 

@@ -11,7 +11,7 @@ import torch
 from dask.delayed import delayed
 
 from dvl_dask.array_points import ArrayStream, as_tensor
-from dvl_dask.backend import Box
+from dvl_dask.flight import Box
 from dvl_influence.attribution import AttributionModel
 from dvl_influence.data import Batch, as_batch
 from dvl_influence.lazy_influences import LazyInfluences

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -12,12 +13,17 @@ __all__ = ["local_client"]
 
 
 def local_client(
-    n_workers: int | None = None, *, threads_per_worker: int = 1, processes: bool = True
+    n_workers: int | None = None,
+    *,
+    threads_per_worker: int = 1,
+    processes: bool = True,
+    resources: Mapping[str, float] | None = None,
 ) -> Client:
     """Return a client of a new cluster on this machine; closing it ends the cluster.
 
     Everything listens on the loopback interface only, which Dask's own default does not do for
-    workers that are threads. It does not become the current client of the process.
+    workers that are threads. It does not become the current client of the process. A worker that
+    dies is replaced; a task with which two workers died is not tried again.
 
     Parameters
     ----------
@@ -27,6 +33,8 @@ def local_client(
         Tasks that a worker runs at the same time.
     processes : bool
         Whether workers are processes of their own, or threads of this one.
+    resources : mapping, optional
+        What each worker offers to tasks that ask for it, such as ``{"GPU": 1}``.
 
     Examples
     --------
@@ -46,5 +54,7 @@ def local_client(
         # Dask serves its state by HTTP in any case: at a free port, so that none is fought over.
         dashboard_address="127.0.0.1:0",
         silence_logs=logging.ERROR,
+        scheduler_kwargs={"allowed_failures": 1},
+        resources=None if resources is None else dict(resources),
         set_as_default=False,
     )
