@@ -17,6 +17,7 @@ from results import Result
 from sides import floor, influence_ours, ours
 from sides.common import Prepared, measured
 
+pytestmark = pytest.mark.slow
 MODULES = {"floor": floor, "influence_ours": influence_ours, "ours": ours}
 WITH_VALUES = [case for case in CASES if isinstance(case, Case) and case.size]
 

@@ -89,7 +89,11 @@ def test_chunks_travel_by_their_path(tmp_path: Path) -> None:
     assert arrived.digest == data.digest
 
 
-@pytest.mark.parametrize("backend", [SerialBackend(), JoblibBackend(2, "loky")], ids=repr)
+@pytest.mark.parametrize(
+    "backend",
+    [SerialBackend(), pytest.param(JoblibBackend(2, "loky"), marks=pytest.mark.slow)],
+    ids=repr,
+)
 def test_values_of_chunks_are_those_of_arrays(tmp_path: Path, backend: Backend) -> None:
     found = values(Dataset(in_chunks(tmp_path), Y), backend)
     np.testing.assert_array_equal(found, values(Dataset(X, Y), SerialBackend()))

@@ -14,13 +14,17 @@ import threading
 import time
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import IO
 
 from dvl_core.errors import DvlWarning
 
 __all__ = ["TimeLimitError", "time_limit"]
+
+
+SECONDS_BETWEEN_RINGS = 1.0
+"""An alarm can be lost: in a destructor, whose exceptions are ignored, or on the way to a sleep."""
 
 
 class TimeLimitError(Exception):
@@ -76,10 +80,13 @@ def time_limit(seconds: float | None, parent: int) -> Iterator[None]:
     start = time.monotonic()
     before = signal.signal(signal.SIGALRM, _ring)
     try:
-        remaining, interval = signal.setitimer(signal.ITIMER_REAL, seconds)
+        remaining, interval = signal.setitimer(signal.ITIMER_REAL, seconds, SECONDS_BETWEEN_RINGS)
         try:
             yield
         finally:
+            # It may ring in this very moment.
+            with suppress(_Alarm):
+                signal.setitimer(signal.ITIMER_REAL, 0)
             signal.setitimer(signal.ITIMER_REAL, 0)
     except _Alarm:
         raise TimeLimitError(f"it took longer than {seconds:g} s") from None
