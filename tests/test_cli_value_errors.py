@@ -93,7 +93,7 @@ NB = ["--model", "sklearn.naive_bayes:GaussianNB"]
         (["--method", "shaply"], 2, ["unknown valuation 'shaply'", "did you mean 'shapley'?"]),
         (["--sampler", "permutaton"], 2, ["did you mean 'permutation'?"]),
         (["--backend", "jobli"], 2, ["did you mean 'joblib'?"]),
-        (["--store", "redis:x"], 2, ["unknown store 'redis'"]),
+        (["--store", "etcd:x"], 2, ["unknown store 'etcd'"]),
         (["--scorer", "acuracy"], 2, ["no scorer 'acuracy'", "did you mean 'accuracy'?"]),
         (["--model", "sklearn.naive_bayes:GausianNB"], 2, ["did you mean 'GaussianNB'?"]),
         (["--model", "sklearn.nave_bayes:GaussianNB"], 2, ["cannot import"]),
