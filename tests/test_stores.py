@@ -146,7 +146,7 @@ class Broken(Plain):
             super().put(keys[:1000], values[:1000])
         elif self.fault == "loses under threads":
             snapshot = dict(self._records)
-            time.sleep(1e-4)
+            time.sleep(2e-3)
             snapshot.update(zip(map(bytes, keys), values.tolist(), strict=True))
             self._records = snapshot
         else:
