@@ -1,12 +1,17 @@
-"""Arrays that lie in chunks on disk or elsewhere, such as zarr's, told by what they can do."""
+"""Arrays that are read in parts, such as zarr's in chunks, told by what they can do."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, Protocol, TypeGuard, runtime_checkable
 
 import numpy as np
 
-__all__ = ["ChunkedArray", "is_chunked", "read_rows"]
+from dvl_core.mapped import give_back
+
+__all__ = ["ChunkedArray", "byte_parts", "is_chunked", "read_rows"]
+
+PART_BYTES = 1 << 24
 
 
 @runtime_checkable
@@ -45,3 +50,17 @@ def is_chunked(table: object) -> TypeGuard[ChunkedArray]:
 def read_rows(table: ChunkedArray, rows: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     """Return some rows, in the order given; only the chunks that hold them are read."""
     return np.asarray(table.oindex[rows], order="C")
+
+
+def byte_parts(array: Any) -> Iterator[memoryview]:
+    """Yield the bytes of an array in C order; one on disk is not read as a whole."""
+    if array.ndim == 0:
+        array = array.reshape(1)
+    n_rows = array.shape[0]
+    row_bytes = max(1, array.nbytes // max(1, n_rows))
+    step = max(1, PART_BYTES // row_bytes)
+    for start in range(0, n_rows, step):
+        rows = np.ascontiguousarray(array[start : start + step])
+        yield rows.view(np.uint8).reshape(-1).data if rows.size else memoryview(b"")
+        if isinstance(array, np.ndarray):
+            give_back(array)

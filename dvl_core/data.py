@@ -39,10 +39,9 @@ class Dataset(Portable):
     """Features and targets, and who the players are: each row, or each group of rows.
 
     Nothing is copied that need not be; arrays must not be changed afterwards. Iterating yields what
-    models take, so that ``model.fit(*data)`` works.
-
-    Memory-mapped and zarr arrays stay on disk, and workers open them. Selecting and splitting read
-    the rows they take; slices of mapped arrays read nothing: ``Dataset(x[:n], y[:n])``.
+    models take, so that ``model.fit(*data)`` works. What Dask holds is computed. Memory-mapped and
+    zarr arrays stay on disk, and workers open them. Selecting and splitting read the rows they
+    take; slices of mapped arrays read nothing: ``Dataset(x[:n], y[:n])``.
 
     Parameters
     ----------

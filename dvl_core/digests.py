@@ -15,19 +15,18 @@ import inspect
 import struct
 import types
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import chain
 from typing import Any, cast
 
 import numpy as np
 from scipy import sparse
 
-from dvl_core.chunked import is_chunked
+from dvl_core.chunked import byte_parts, is_chunked
 from dvl_core.installed import installed_version, source_of
 from dvl_core.tabular import is_frame
 from dvl_core.tensors import raw_array
 
 __all__ = ["UndigestibleError", "digest"]
-
-CHUNK_BYTES = 1 << 24
 
 _IGNORED_MEMBERS = frozenset({"__annotate_func__", "__annotate__", "__dict__", "__weakref__"})
 
@@ -129,7 +128,8 @@ class _Digester:
             # Field by field: the padding between them holds anything.
             fields = {name: np.ascontiguousarray(value[name]) for name in value.dtype.names}
             return _hash("record", shape, self(fields))
-        return _hash("array", value.dtype.str.encode(), shape, *_chunks(value))
+        # One at a time: together the parts may be larger than memory.
+        return _hash_all("array", chain([value.dtype.str.encode(), shape], byte_parts(value)))
 
     def _objects(self, items: list[object]) -> bytes:
         """Return the digest of many small objects; texts, the common case, in one piece."""
@@ -282,6 +282,11 @@ _HANDLERS: dict[type, Callable[[_Digester, Any], bytes]] = {
 
 def _hash(tag: str, *parts: bytes | memoryview) -> bytes:
     """Return the digest of parts whose borders count."""
+    return _hash_all(tag, parts)
+
+
+def _hash_all(tag: str, parts: Iterable[bytes | memoryview]) -> bytes:
+    """Return the digest of parts whose borders count, each of which is used when it comes."""
     state = hashlib.blake2b(tag.encode(), digest_size=16)
     for part in parts:
         state.update(struct.pack("<q", memoryview(part).nbytes))
@@ -303,18 +308,6 @@ def _leaf(value: object) -> bytes | None:
     if isinstance(value, np.generic) and not value.dtype.hasobject:
         return _hash("scalar", value.dtype.str.encode(), value.tobytes())
     return None
-
-
-def _chunks(value: Any) -> Iterator[memoryview]:
-    """Yield the bytes of an array in C order; one on disk is not read as a whole."""
-    if value.ndim == 0:
-        value = value.reshape(1)
-    n_rows = value.shape[0]
-    row_bytes = max(1, value.nbytes // max(1, n_rows))
-    step = max(1, CHUNK_BYTES // row_bytes)
-    for start in range(0, n_rows, step):
-        rows = np.ascontiguousarray(value[start : start + step])
-        yield rows.view(np.uint8).reshape(-1).data if rows.size else memoryview(b"")
 
 
 def _cell_content(cell: types.CellType) -> object:

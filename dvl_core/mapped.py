@@ -11,9 +11,12 @@ import numpy as np
 
 from dvl_core.errors import DataError
 
-__all__ = ["FileArray", "file_of", "is_mapped", "protected"]
+__all__ = ["FileArray", "file_of", "give_back", "is_mapped", "protected"]
 
 Array = np.ndarray[Any, Any]
+
+LARGE = 1 << 26
+"""Bytes of a mapping from which on pages that were read are given back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +81,27 @@ def protected(array: Array) -> Array:
         array = array.view()
         array.flags.writeable = False
     return array
+
+
+def give_back(array: Array) -> None:
+    """Give the pages of a large mapped file that were read back to the system.
+
+    They stay in its cache as long as there is memory, and are mapped again when they are read
+    again, which costs a fraction of copying them. But a process no longer holds them: it would
+    hold the whole file in the end, and clusters end workers that hold too much.
+
+    Parameters
+    ----------
+    array : array
+        A mapped array or a view of one; nothing happens to any other.
+    """
+    mapping = _mapping(array)
+    # What a private mapping has changed would be lost.
+    if mapping is None or mapping.mode == "c":
+        return
+    pages = mapping.base
+    if len(pages) >= LARGE and hasattr(mmap, "MADV_DONTNEED"):
+        pages.madvise(mmap.MADV_DONTNEED)
 
 
 def file_of(array: Array) -> FileArray | None:

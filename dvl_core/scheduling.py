@@ -201,9 +201,7 @@ def efficiency_bound(
     return seconds / (n_workers * interval) if interval else 1.0
 
 
-def recommended_task_seconds(
-    dispatch: Dispatch, n_workers: int, efficiency: float = 0.995
-) -> float:
+def recommended_task_seconds(dispatch: Dispatch, n_workers: int, efficiency: float = 0.98) -> float:
     """Return the least mean length of tasks at which the bound reaches an efficiency.
 
     What a backend says as `task_seconds`: the engine groups blocks into tasks of that length.
@@ -224,10 +222,10 @@ def recommended_task_seconds(
 
     Examples
     --------
-    >>> round(recommended_task_seconds(Dispatch(worker=0.001), 2), 3)  # half a percent of it
-    0.199
+    >>> round(recommended_task_seconds(Dispatch(worker=0.001), 2), 3)  # 2 % of it
+    0.049
     >>> round(recommended_task_seconds(Dispatch(submit=0.001), 1000), 3)  # one a millisecond
-    0.995
+    0.98
     """
     if not 0 < efficiency < 1:
         raise InvalidOptionError(f"efficiency must be between 0 and 1, got {efficiency}")

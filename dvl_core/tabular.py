@@ -10,7 +10,7 @@ from scipy import sparse
 
 from dvl_core.chunked import is_chunked, read_rows
 from dvl_core.errors import DataError
-from dvl_core.mapped import protected
+from dvl_core.mapped import give_back, protected
 from dvl_core.tensors import as_array, is_tensor, main_memory_tensor
 
 if TYPE_CHECKING:
@@ -60,8 +60,12 @@ def take_rows(x: Any, rows: NDArray[np.intp]) -> Any:
         return x[rows].contiguous()
     if is_chunked(x):
         return read_rows(x, rows)
+    if not isinstance(x, np.ndarray):
+        return x[rows]
     # Indexing keeps the order of columns first, where `x` has it: bits would depend on that.
-    return np.asanyarray(x[rows], order="C") if isinstance(x, np.ndarray) else x[rows]
+    taken = np.asanyarray(x[rows], order="C")
+    give_back(x)
+    return taken
 
 
 def in_memory(x: Any) -> Any:
@@ -85,7 +89,9 @@ def is_frame(x: object) -> TypeGuard[pd.DataFrame]:
 
 
 def as_pandas(frame: Any) -> Any:
-    """Return a polars frame as a pandas frame, without pyarrow; anything else as it is."""
+    """Return a polars frame as one of pandas, what Dask holds in memory, anything else as it is."""
+    if hasattr(frame, "__dask_graph__"):
+        return _computed(frame)
     if not type(frame).__module__.startswith("polars."):
         return frame
     import pandas as pd
@@ -95,6 +101,16 @@ def as_pandas(frame: Any) -> Any:
     if not hasattr(frame, "columns"):
         return frame.to_numpy()
     return pd.DataFrame({name: _pandas_column(frame[name]) for name in frame.columns})
+
+
+def _computed(collection: Any) -> Any:
+    """Return an array, frame or series of Dask in memory.
+
+    Files that were numbered from zero each repeat their labels, which then name nothing.
+    """
+    table = collection.compute()
+    repeated = hasattr(table, "iloc") and not table.index.is_unique
+    return table.reset_index(drop=True) if repeated else table
 
 
 def _pandas_column(series: Any) -> Any:

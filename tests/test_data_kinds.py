@@ -32,6 +32,7 @@ from dvl_core.errors import DataError, UtilityError
 from dvl_core.mapped import file_of, is_mapped
 from dvl_core.protocols import Backend
 from dvl_core.result import ValuationResult
+from dvl_core.tabular import take_rows
 from dvl_knn import KNNShapleyValuation
 from dvl_oob import DataOOBValuation
 from dvl_shapley import DataShapleyValuation, PermutationSampler
@@ -78,6 +79,63 @@ def test_a_mapped_array_travels_by_its_file(tmp_path: Path, order: str) -> None:
     np.testing.assert_array_equal(arrived.x, x)
     assert arrived.digest == data.digest == Dataset(x, data.y).digest
     assert len(pickle.dumps(arrived)) < 30_000
+
+
+def resident_kilobytes(path: Path) -> int:
+    """Return how much of a file this process holds in its mappings."""
+    lines = iter(Path("/proc/self/smaps").read_text().splitlines())
+    return sum(
+        int(next(line for line in lines if line.startswith("Rss:")).split()[1])
+        for line in lines
+        if line.endswith(str(path))
+    )
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/smaps"), reason="Linux tells the memory")
+@pytest.mark.parametrize("read", ["rows", "digest"])
+def test_pages_of_a_large_file_are_given_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, read: str
+) -> None:
+    x = RNG.normal(size=(2000, 128))
+    data = Dataset(on_disk(tmp_path, x), np.arange(2000) % 2)
+    held = {}
+    for large in (x.nbytes + 1_000, x.nbytes):
+        monkeypatch.setattr("dvl_core.mapped.LARGE", large)
+        if read == "rows":
+            rows = np.arange(1999, -1, -1)
+            np.testing.assert_array_equal(take_rows(data.x, rows), x[::-1])
+        else:
+            assert Dataset(data.x, data.y).digest == Dataset(x, data.y).digest
+        held[large] = resident_kilobytes(tmp_path / "x.npy")
+    assert list(held.values()) == [pytest.approx(2000, abs=100), 0]
+    np.testing.assert_array_equal(data.x, x)
+
+
+def test_the_digest_of_chunks_holds_one_part_at_a_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    zarr = pytest.importorskip("zarr")
+    x = zarr.create_array(tmp_path / "x.zarr", shape=(4096, 256), dtype="f8", chunks=(64, 256))
+    x[...] = 1.0
+    monkeypatch.setattr("dvl_core.chunked.PART_BYTES", MIB)
+    data = Dataset(x, np.arange(4096) % 2)
+    tracemalloc.start()
+    try:
+        assert len(data.digest) == 32
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert MIB < peak < 5 * MIB < x.nbytes
+
+
+def test_changes_of_a_private_mapping_are_not_given_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dvl_core.mapped.LARGE", 0)
+    mapped = on_disk(tmp_path, mode="c")
+    mapped[:] = 7.0
+    np.testing.assert_array_equal(take_rows(mapped, np.array([3, 1])), np.full((2, X.shape[1]), 7))
+    assert (mapped == 7).all()
 
 
 def test_test_data_and_targets_travel_by_their_files_too(tmp_path: Path) -> None:

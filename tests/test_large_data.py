@@ -75,7 +75,7 @@ def test_a_dataset_of_chunks_is_that_of_an_array(tmp_path: Path, shape: tuple[in
 
 
 def test_a_digest_reads_more_than_one_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dvl_core.digests.CHUNK_BYTES", 100)
+    monkeypatch.setattr("dvl_core.chunked.PART_BYTES", 100)
     assert Dataset(in_chunks(tmp_path), Y).digest == Dataset(X, Y).digest
 
 
@@ -128,7 +128,7 @@ def test_two_workers_do_not_copy_a_mapped_file(
 ) -> None:
     """50 MB: what grows beyond pages of the file is a few coalitions, of 3.5 MB each."""
     # What is read at a time for the digest is small beside larger data only.
-    monkeypatch.setattr("dvl_core.digests.CHUNK_BYTES", 1 << 20)
+    monkeypatch.setattr("dvl_core.chunked.PART_BYTES", 1 << 20)
     large_data.warm_up(large_data.mapped(tmp_path, N_GROUPS, N_FEATURES), 128, N_GROUPS)
     x = large_data.mapped(tmp_path, N_ROWS, N_FEATURES)
     with large_data.watched() as growth:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dvl_core.backends import JoblibBackend
+from dvl_core.backends.joblib import PROCESSES
 from dvl_core.errors import InvalidOptionError
 from dvl_core.scheduling import (
     LENGTHS,
@@ -192,3 +195,17 @@ def test_ten_thousand_workers_are_simulated() -> None:
     lengths = LENGTHS["exponential"](200_000, np.random.default_rng(3))
     schedule = simulate(10 * lengths, 10_000, COSTLY)
     assert 0.1 < schedule.efficiency < efficiency_bound(10, 10_000, COSTLY)
+
+
+def test_backends_count_with_the_costs_that_were_measured() -> None:
+    """Up to a factor of two: machines differ, and the page is measured anew now and then."""
+    page = Path(__file__).parents[1] / "docs" / "generate" / "scaling.json"
+    measured = json.loads(page.read_text())["backends"]
+    counted = {"loky": PROCESSES}
+    for name, module in (("Dask", "dvl_dask.backend"), ("Ray", "dvl_ray.backend")):
+        counted[name] = pytest.importorskip(module).COSTS
+    for name, costs in counted.items():
+        there = Dispatch(**measured[name]["costs"])
+        for n_workers in (2, 100, 1000):
+            found, wanted = (recommended_task_seconds(d, n_workers) for d in (costs, there))
+            assert wanted / 2 < found < 2 * wanted, name

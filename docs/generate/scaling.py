@@ -15,6 +15,7 @@ from typing import Any
 import jinja2
 import numpy as np
 
+from dvl_core.grouping import GROUP_SECONDS
 from dvl_core.scheduling import (
     LENGTHS,
     Dispatch,
@@ -110,6 +111,7 @@ def page() -> str:
         laws=laws(),
         tasks_per_worker=TASKS_PER_WORKER,
         most_out=TASKS_OUT_PER_WORKER,
+        group_seconds=GROUP_SECONDS,
         law_tasks_per_worker=LAW_TASKS_PER_WORKER,
     )
     return text.rstrip() + "\n"

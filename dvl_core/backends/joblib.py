@@ -12,8 +12,9 @@ from typing import Any, Generic, TypeVar
 
 import joblib
 
+from dvl_core import registry
 from dvl_core.backends.serial import SerialBackend
-from dvl_core.errors import WorkerError
+from dvl_core.errors import UnknownComponentError, WorkerError
 from dvl_core.protocols import Backend
 from dvl_core.scheduling import Dispatch, recommended_task_seconds
 
@@ -23,7 +24,7 @@ S = TypeVar("S")
 T = TypeVar("T")
 R = TypeVar("R")
 
-PROCESSES = Dispatch(submit=1.2e-4, receive=1.2e-4, latency=2.5e-4, worker=2e-4)
+PROCESSES = Dispatch(submit=9e-4, receive=9e-4, latency=5e-4, worker=2.3e-3)
 """What a task costs with loky, measured on one machine (docs/scaling.md); threads cost less."""
 
 
@@ -56,7 +57,7 @@ class JoblibBackend:
 
     @property
     def task_seconds(self) -> float:
-        """What makes the cost of handing over half a percent of the workers' time."""
+        """What makes the cost of handing over two percent of the workers' time."""
         return recommended_task_seconds(PROCESSES, self.n_workers)
 
     def map(self, function: Callable[[S, T], R], shared: S, tasks: Iterable[T]) -> Iterator[R]:
@@ -65,6 +66,10 @@ class JoblibBackend:
         Closing waits for the tasks that run: workers that are left to finish can serve the next
         run.
         """
+        cluster = self._cluster()
+        if cluster is not None:
+            yield from cluster.map(function, shared, tasks)
+            return
         switch = _Switch(function)
         call = joblib.delayed(switch)
         if not self._streams():
@@ -98,11 +103,31 @@ class JoblibBackend:
                 warnings.simplefilter("ignore", UserWarning)
                 results.close()
 
-    def _streams(self) -> bool:
-        """Whether the joblib backend can hand out results one by one."""
+    def _joblib_backend(self) -> Any:
+        """Return the active backend of joblib, or the class of one that is named instead."""
         active, _ = joblib.parallel.get_active_backend()
         named = joblib.parallel.BACKENDS.get(self.backend) if self.backend else None
-        return bool(getattr(named or active, "supports_return_generator", False))
+        return active if named in (None, type(active)) else named
+
+    def _cluster(self) -> Backend | None:
+        """Return the backend of dvl-dask, if joblib would hand the tasks to Dask; or None.
+
+        Joblib waits for ever for a task that has taken its workers with it.
+        """
+        there = self._joblib_backend()
+        kind = there if isinstance(there, type) else type(there)
+        if kind.__name__ != "DaskDistributedBackend":
+            return None
+        try:
+            backend = registry.get("backend", "dask")
+        except UnknownComponentError:
+            return None
+        found: Backend = backend(getattr(there, "client", None), n_jobs=self.n_workers)
+        return found
+
+    def _streams(self) -> bool:
+        """Whether the joblib backend can hand out results one by one."""
+        return bool(getattr(self._joblib_backend(), "supports_return_generator", False))
 
     def _in_rounds(self, call: Any, shared: S, tasks: Iterable[T]) -> Iterator[R]:
         """Yield results in rounds of two tasks per worker, for backends that cannot stream."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import dask.array as da
 import numpy as np
 import pytest
@@ -45,6 +47,33 @@ def values(train: Dataset, test: Dataset, model, backend=None):
     utility = ModelUtility(model, SupervisedScorer("accuracy", test))
     valuation = DataShapleyValuation(utility, stopping=MaxUpdates(5), seed=1, backend=backend)
     return valuation.fit(train).result
+
+
+def test_a_dataset_takes_arrays_and_frames_of_dask(client) -> None:
+    frame = table(9)
+    x, y = frame.drop(columns="sold"), frame["sold"]
+    lazy_x, lazy_y = dd.from_pandas(x, npartitions=3), dd.from_pandas(y, npartitions=2)
+    expected, found = Dataset(x, y), Dataset(lazy_x, lazy_y, groups=lazy_x["kind"])
+    # Texts are of another type there.
+    loose = dict.fromkeys(["check_dtype", "check_index_type", "check_categorical"], False)
+    same = partial(pd.testing.assert_frame_equal, **loose)
+    same(found.x, expected.x)
+    np.testing.assert_array_equal(found.y, expected.y)
+    assert found.names.tolist() == list(dict.fromkeys(x["kind"]))
+    assert Dataset(lazy_x, lazy_y).names.tolist() == x.index.tolist()
+    whole = Dataset.from_frame(dd.from_pandas(frame, npartitions=2), "sold")
+    same(whole.x, expected.x)
+    array = np.arange(12.0).reshape(6, 2)
+    pair = da.from_array(array, chunks=(4, 1)), da.from_array([0, 1] * 3, chunks=5)
+    assert Dataset(*pair).digest == Dataset(array, [0, 1] * 3).digest
+
+
+def test_labels_that_each_file_repeats_name_nobody() -> None:
+    part = table(5).reset_index(drop=True)
+    lazy = dd.concat([dd.from_pandas(part, npartitions=1)] * 2)
+    assert lazy.compute().index.tolist() == [*range(5), *range(5)]
+    data = Dataset(lazy[["size", "rooms"]], lazy["sold"])
+    assert data.names.tolist() == list(range(10))
 
 
 def test_ragged_chunks(client) -> None:

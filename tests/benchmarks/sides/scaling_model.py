@@ -18,6 +18,7 @@ import numpy as np
 import psutil
 from results import machine
 
+from dvl_core.grouping import group_size
 from dvl_core.protocols import Backend
 from dvl_core.scheduling import Dispatch, simulate
 from sides.common import versions_of
@@ -27,11 +28,14 @@ LENGTHS = (0.002, 0.01, 0.05, 0.2)
 SECONDS_A_RUN = 2.0
 EMPTY_TASKS = 2000
 SINGLE_TASKS = 100
-SHORT = 0.005
+ALONE = 0.012
+"""Seconds of a task that travels alone: shorter ones share a message on Dask and Ray."""
+LONG, LONG_TASKS = 0.1, 40
+"""Seconds of a task, not one of `LENGTHS`, and how many there are."""
 POLICIES = {
     "loky": Dispatch(),
-    "Dask": Dispatch(reserve=1, in_order=True, cancels=True),
-    "Ray": Dispatch(reserve=1, in_order=True, cancels=True),
+    "Dask": Dispatch(reserve=1, cancels=True),
+    "Ray": Dispatch(reserve=1, cancels=True),
 }
 """How many tasks each has out; what they cost is measured."""
 
@@ -96,35 +100,31 @@ class Trace:
         return found
 
 
-def driver_seconds(backend: Backend) -> float:
-    """Return the processor seconds a task of this process, all its threads together."""
-    start = time.process_time()
-    seconds_of(backend, nothing, None, range(EMPTY_TASKS))
-    return (time.process_time() - start) / EMPTY_TASKS
-
-
 def worker_seconds(numbers: set[int]) -> float:
     """Return the processor seconds so far of some processes."""
     return sum(sum(psutil.Process(number).cpu_times()[:2]) for number in numbers)
 
 
 def costs(backend: Backend, policy: Dispatch) -> tuple[Dispatch, float]:
-    """Return what a task costs, and the seconds of one that does nothing among many."""
-    workers = {stamp.process for stamp in Trace.of(backend, SHORT, SINGLE_TASKS).stamps}
-    before = worker_seconds(workers)
-    start = time.perf_counter()
-    driver = driver_seconds(backend)
-    apart = (time.perf_counter() - start) / EMPTY_TASKS
-    worker = (worker_seconds(workers) - before) / EMPTY_TASKS
+    """Return what a message with a task costs, and the seconds of an empty task among many."""
+    workers = {stamp.process for stamp in Trace.of(backend, ALONE, SINGLE_TASKS).stamps}
+    before, start = worker_seconds(workers), time.process_time()
+    Trace.of(backend, ALONE, 3 * SINGLE_TASKS)
+    # All threads of this process together.
+    driver = (time.process_time() - start) / (3 * SINGLE_TASKS)
+    worker = (worker_seconds(workers) - before) / (3 * SINGLE_TASKS)
+    apart = seconds_of(backend, nothing, None, range(EMPTY_TASKS)) / EMPTY_TASKS
     if policy.reserve:
+        # The next task waits at the worker, which does other things at the same time.
+        worker = float(np.median(Trace.of(backend, LONG, LONG_TASKS).gaps))
         ways = []
         for _ in range(SINGLE_TASKS):
-            trace = Trace.of(backend, SHORT, 1)
+            trace = Trace.of(backend, ALONE, 1)
             there = trace.stamps[0].start - trace.handed[0]
             ways.append(there + trace.back[0] - trace.stamps[0].end)
     else:
         # Nothing waits at a worker: between two tasks a message goes there and one comes back.
-        ways = Trace.of(backend, SHORT, SINGLE_TASKS).gaps
+        ways = Trace.of(backend, ALONE, SINGLE_TASKS).gaps
     latency = max(0.0, float(np.median(ways)) - driver - worker) / 2
     measured = replace(
         policy, submit=driver / 2, receive=driver / 2, latency=latency, worker=worker
@@ -146,7 +146,10 @@ def main() -> None:
                     n = round(SECONDS_A_RUN * n_workers / length)
                     Trace.of(backend, length, 10)
                     trace = Trace.of(backend, length, n)
-                    predicted = simulate(trace.lengths, n_workers, dispatch).efficiency
+                    together = group_size(length) if dispatch.reserve else 1
+                    starts = np.arange(0, n, together)
+                    messages = np.add.reduceat(trace.lengths, starts)
+                    predicted = simulate(messages, n_workers, dispatch).efficiency
                     rows.append(
                         {
                             "workers": n_workers,

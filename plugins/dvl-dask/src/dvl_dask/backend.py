@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import itertools
-import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Self, TypeVar
 
 from dvl_core.errors import InvalidOptionError
-from dvl_dask.flight import Box, Flight
+from dvl_core.flights import hand_out
+from dvl_core.scheduling import Dispatch, recommended_task_seconds
+from dvl_dask.flight import Box, DaskFlight
 from dvl_dask.local import local_client
 from dvl_dask.places import Places, checked_resources
 
@@ -22,8 +22,8 @@ S = TypeVar("S")
 T = TypeVar("T")
 R = TypeVar("R")
 
-SECONDS_BETWEEN_COUNTS = 1.0
-"""How often a map looks how many workers there are."""
+COSTS = Dispatch(submit=2.9e-3, receive=2.9e-3, latency=6e-3, worker=2e-3, reserve=1, cancels=True)
+"""What a task costs, measured on one machine (docs/scaling.md)."""
 
 
 class DaskBackend:
@@ -118,8 +118,8 @@ class DaskBackend:
 
     @property
     def task_seconds(self) -> float:
-        """The scheduler takes some milliseconds for a task; this makes that about a percent."""
-        return 0.5
+        """What makes the cost of handing over two percent of the workers' time."""
+        return recommended_task_seconds(COSTS, self.n_workers)
 
     def map(self, function: Callable[[S, T], R], shared: S, tasks: Iterable[T]) -> Iterator[R]:
         """Yield ``function(shared, task)`` in the order of `tasks`; closing it cancels the rest.
@@ -135,19 +135,8 @@ class DaskBackend:
             If no worker comes in time.
         """
         places = self._places()
-        flight = Flight(places, Box((function, shared)), self.retries)
-        remaining = iter(tasks)
-        demand, counted = places.demand(self.n_jobs), time.monotonic()
-        try:
-            flight.send(_groups(remaining, 1, demand.ahead))
-            while flight:
-                results = flight.results()
-                if time.monotonic() - counted > SECONDS_BETWEEN_COUNTS:
-                    demand, counted = places.demand(self.n_jobs), time.monotonic()
-                flight.send(_groups(remaining, flight.group_size, demand.ahead - len(flight)))
-                yield from results
-        finally:
-            flight.cancel()
+        flight = DaskFlight(places, Box((function, shared)), self.retries)
+        yield from hand_out(flight, tasks, lambda: places.demand(self.n_jobs))
 
     def close(self) -> None:
         """Close the cluster or connection that the backend made itself; safe to call twice."""
@@ -185,15 +174,6 @@ class DaskBackend:
         if self._last_places is None or self._last_places.client is not client:
             self._last_places = Places(client, self.resources, self.worker_timeout)
         return self._last_places
-
-
-def _groups(tasks: Iterator[T], size: int, number: int) -> Iterator[list[T]]:
-    """Yield the next tasks in groups, as many as there are, up to a number."""
-    for _ in range(number):
-        group = list(itertools.islice(tasks, size))
-        if not group:
-            return
-        yield group
 
 
 def _close(client: Client) -> None:

@@ -1,8 +1,4 @@
-"""Tasks that are under way on a cluster, and what is done when it loses them.
-
-A task costs the scheduler and this process more than a millisecond. Tasks that are shorter than
-that by far are therefore sent several at a time.
-"""
+"""Tasks that are under way on a cluster, and what is done when it loses them."""
 
 from __future__ import annotations
 
@@ -14,20 +10,18 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, TypeVar
 
 from dvl_core.errors import DvlError, WorkerError
+from dvl_core.grouping import GROUP_SECONDS, GroupDone, group_size, run_group
 from dvl_dask.places import Places
 
 if TYPE_CHECKING:
     from distributed import Future
 
-__all__ = ["Box", "Flight"]
+__all__ = ["Box", "DaskFlight"]
 
 T = TypeVar("T")
 
-SECONDS_BETWEEN_LOOKS = 1.0
-"""How often to look whether there are workers while waiting for a result."""
-GROUP_SECONDS = 0.01
-"""How long tasks that are sent together should take."""
-LARGEST_GROUP = 8
+SECONDS_TO_WAIT = 1.0
+"""How long to wait for a result before looking whether there are workers."""
 
 
 class Box:
@@ -43,14 +37,7 @@ class _Sent(NamedTuple):
     """Tasks of one group, and the promise of their results; None if the cluster did not take it."""
 
     tasks: list[Any]
-    future: Future[_Done] | None
-
-
-class _Done(NamedTuple):
-    """The results of the first tasks of a group, and the seconds that they took."""
-
-    results: list[Any]
-    seconds: float
+    future: Future[GroupDone] | None
 
 
 class _LostError(Exception):
@@ -58,8 +45,8 @@ class _LostError(Exception):
 
 
 @dataclass
-class Flight:
-    """The tasks of one map that are under way, in their order.
+class DaskFlight:
+    """The tasks of one map that are under way, in their order; see `dvl_core.flights.Flight`.
 
     What they share is sent ahead, to every worker. If it is lost with the last worker that had it,
     Dask drops the tasks that need it: all are then sent again.
@@ -81,15 +68,27 @@ class Flight:
     _sent: deque[_Sent] = field(default_factory=deque, init=False)
     _losses: int = field(default=0, init=False)
     _task_seconds: float = field(default=GROUP_SECONDS, init=False)
+    _without_worker_since: float | None = field(default=None, init=False)
 
     def __len__(self) -> int:
-        """Return the number of groups under way."""
+        """Return the number of groups."""
         return len(self._sent)
+
+    @property
+    def n_running(self) -> int:
+        """Groups that have not ended."""
+        return len(self._pending())
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether the first group has ended, or was not taken by the cluster."""
+        first = self._sent[0].future
+        return first is None or bool(first.done())
 
     @property
     def group_size(self) -> int:
         """How many tasks to send together, by the time that the last ones took."""
-        return max(1, min(LARGEST_GROUP, int(GROUP_SECONDS / max(self._task_seconds, 1e-9))))
+        return group_size(self._task_seconds)
 
     def send(self, groups: Iterable[list[Any]]) -> None:
         """Send groups of tasks, after those under way; losses are left for `results` to find.
@@ -105,26 +104,45 @@ class Flight:
         if new:
             self._sent.extend(self._sent_now(new))
 
+    def wait(self) -> None:
+        """Wait until a group ends in whatever way, or for about a second.
+
+        Raises
+        ------
+        DvlError
+            If there has been no worker for too long.
+        """
+        from distributed import CancelledError, wait
+
+        pending = self._pending()
+        if not pending:
+            return
+        try:
+            # What was cancelled has ended, too.
+            with self.places.client.as_current(), suppress(CancelledError):
+                wait(pending, timeout=SECONDS_TO_WAIT, return_when="FIRST_COMPLETED")
+        except TimeoutError:
+            self._look_for_workers()
+        else:
+            self._without_worker_since = None
+
     def results(self) -> list[Any]:
-        """Return the results that are there, in order, at least one; wait if there is none.
+        """Take the results that are there, in order; none if all had to be sent again.
 
         Raises
         ------
         WorkerError
             If the first task was lost, and sent again as often as may be.
-        DvlError
-            If there has been no worker for too long.
         Exception
             That of the first task, if it failed.
         """
-        while True:
-            try:
-                found = self._gather()
-            except _LostError as error:
-                self._send_again(error)
-                continue
-            self._losses = 0
-            return self._taken(found)
+        try:
+            found = self._gather()
+        except _LostError as error:
+            self._send_again(error)
+            return []
+        self._losses = 0
+        return self._taken(found)
 
     def cancel(self) -> None:
         """Forget all that is under way; a task that has started ends by itself."""
@@ -150,16 +168,16 @@ class Flight:
             futures = [None] * len(groups)
         return [_Sent(*pair) for pair in zip(groups, futures, strict=True)]
 
-    def _taken(self, found: list[_Done]) -> list[Any]:
+    def _taken(self, found: list[GroupDone]) -> list[Any]:
         """Return the results of the first groups, which are no longer under way."""
         taken: list[Any] = []
-        for results, seconds in found:
+        for done in found:
             tasks, _ = self._sent.popleft()
-            taken += results
-            self._task_seconds = seconds / len(results)
-            if len(results) < len(tasks):
+            taken += done.results
+            self._task_seconds = done.task_seconds
+            if len(done.results) < len(tasks):
                 # What was not done comes first; results of later groups are taken when it is there.
-                self._sent.extendleft(self._sent_now([tasks[len(results) :]]))
+                self._sent.extendleft(self._sent_now([tasks[len(done.results) :]]))
                 break
         return taken
 
@@ -179,38 +197,36 @@ class Flight:
             raise
         return self._context
 
-    def _gather(self) -> list[_Done]:
+    def _gather(self) -> list[GroupDone]:
         """Return what is there of the groups, in order, at least one."""
         first = self._sent[0].future
         if first is None:
             raise _LostError("it was out of reach")
-        self._await(first)
         ready = []
         for _, future in self._sent:
             if future is None or future.status != "finished":
                 break
             ready.append(future)
         if ready:
-            found: list[_Done] = _unless_lost(lambda: self.places.client.gather(ready))
+            found: list[GroupDone] = _unless_lost(lambda: self.places.client.gather(ready))
             return found
         if first.status == "error":
             _raise_error_of(first)
         raise _LostError(str(first.status))
 
-    def _await(self, future: Future[Any]) -> None:
-        """Wait until a task has ended in whatever way, as long as there are workers."""
-        without_since = None
-        while not future.done():
-            try:
-                future.exception(timeout=SECONDS_BETWEEN_LOOKS)
-            except TimeoutError:
-                if self.places.exist():
-                    without_since = None
-                    continue
-                now = time.monotonic()
-                without_since = without_since or now
-                if now - without_since > self.places.worker_timeout:
-                    raise self.places.no_worker() from None
+    def _pending(self) -> list[Future[GroupDone]]:
+        """Return the futures that have not ended."""
+        return [f for _, f in self._sent if f is not None and not f.done()]
+
+    def _look_for_workers(self) -> None:
+        """Give up if there has been no worker for too long."""
+        if self.places.exist():
+            self._without_worker_since = None
+            return
+        now = time.monotonic()
+        self._without_worker_since = self._without_worker_since or now
+        if now - self._without_worker_since > self.places.worker_timeout:
+            raise self.places.no_worker()
 
     def _send_again(self, error: _LostError) -> None:
         """Send all that is under way again, or give up."""
@@ -250,21 +266,7 @@ def _raise_error_of(future: Future[Any]) -> NoReturn:
     raise AssertionError("a task that failed has a result")
 
 
-def _run(context: Box, group: Box) -> _Done:
-    """Run tasks, at least the first one, and no more once they take long; on a worker."""
+def _run(context: Box, group: Box) -> GroupDone:
+    """Run a group of tasks; on a worker."""
     function, shared = context.content
-    start = time.perf_counter()
-    results: list[Any] = []
-    seconds = 0.0
-    for task in group.content:
-        try:
-            results.append(function(shared, task))
-        except Exception:
-            if not results:
-                raise
-            # It will be the first, and raise this, when it is sent again.
-            break
-        seconds = time.perf_counter() - start
-        if seconds > GROUP_SECONDS:
-            break
-    return _Done(results, seconds)
+    return run_group(function, shared, group.content)

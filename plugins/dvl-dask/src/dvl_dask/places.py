@@ -8,11 +8,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from dvl_core.errors import DvlError, InvalidOptionError, WorkerError
+from dvl_core.flights import Demand
 
 if TYPE_CHECKING:
     from distributed import Client
 
-__all__ = ["Demand", "Places", "checked_resources"]
+__all__ = ["Places", "checked_resources"]
 
 AHEAD = 2
 """Tasks under way for each that runs: one runs while the next one waits at its worker."""
@@ -40,22 +41,6 @@ def checked_resources(resources: Mapping[str, float] | None) -> dict[str, float]
                 f"resources: a task must take a positive number of {name!r}, got {amount!r}"
             )
     return dict(resources) or None
-
-
-@dataclass(frozen=True)
-class Demand:
-    """How much a map asks of the cluster.
-
-    Parameters
-    ----------
-    n_workers : int
-        Tasks that run at the same time, or will when the cluster has grown.
-    ahead : int
-        Tasks to have under way.
-    """
-
-    n_workers: int
-    ahead: int
 
 
 @dataclass

@@ -2,27 +2,31 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 import weakref
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Self, TypeVar
 
 import joblib
 
 from dvl_core.errors import InvalidOptionError
+from dvl_core.flights import Demand, hand_out
 from dvl_core.options import Described
-from dvl_ray.calls import Call, Calls
+from dvl_core.scheduling import Dispatch, recommended_task_seconds
+from dvl_ray.calls import Calls
 from dvl_ray.capacity import rooms
+from dvl_ray.flight import RayFlight
 from dvl_ray.session import Session, join
-from dvl_ray.worker import Stored, run_task
+from dvl_ray.worker import run_tasks
 
 __all__ = ["RayBackend"]
 
 S = TypeVar("S")
 T = TypeVar("T")
 R = TypeVar("R")
+
+COSTS = Dispatch(submit=1e-3, receive=1e-3, latency=3.6e-3, worker=5e-3, reserve=1, cancels=True)
+"""What a task costs, measured on one machine (docs/scaling.md)."""
 
 
 class RayBackend(Described):
@@ -121,37 +125,18 @@ class RayBackend(Described):
 
     @property
     def task_seconds(self) -> float:
-        """A task costs a millisecond; this makes that half a percent.
+        """What makes the cost of handing over two percent of the workers' time.
 
         One with a GPU costs the start of a process, with imports and a context on the GPU.
         """
-        return 60.0 if self.num_gpus else 0.2
+        return 60.0 if self.num_gpus else recommended_task_seconds(COSTS, self.n_workers)
 
     def map(self, function: Callable[[S, T], R], shared: S, tasks: Iterable[T]) -> Iterator[R]:
         """Yield ``function(shared, task)`` in the order of `tasks`; closing it cancels the rest."""
-        calls = self.calls(run_task)
-        room, limit = self._room(), self._limit
-        # One more task for each worker keeps it busy, unless other workers would take it.
-        ahead = int(limit) if limit < room else 2 * max(1, room)
-        remaining = iter(tasks)
-        under_way: deque[Call] = deque()
-        context: Stored | None = None
-
-        def start(number: int) -> None:
-            nonlocal context
-            for task in itertools.islice(remaining, number):
-                context = context or calls.store((function, shared))
-                under_way.append(calls.start(context, task))
-
-        try:
-            start(ahead)
-            while under_way:
-                result = calls.result(under_way[0])
-                under_way.popleft()
-                start(1)
-                yield result
-        finally:
-            calls.cancel(under_way)
+        calls = self.calls(run_tasks)
+        yield from hand_out(
+            RayFlight(calls, function, shared), tasks, lambda: self._demand(calls.room)
+        )
 
     def calls(self, function: Callable[..., Any]) -> Calls:
         """Return what calls `function` on the cluster, each call with the demands of a task."""
@@ -178,6 +163,14 @@ class RayBackend(Described):
         if self.n_jobs is None:
             return math.inf
         return joblib.cpu_count() if self.n_jobs == -1 else self.n_jobs
+
+    def _demand(self, room: int) -> Demand:
+        """Return how many tasks to run where there is room for so many, and to have under way."""
+        room, limit = max(1, room), self._limit
+        if limit < room:
+            # Nothing in reserve: other workers would take it.
+            return Demand(int(limit), int(limit))
+        return Demand(room, 2 * room)
 
     def _room(self) -> int:
         """Return how many tasks the cluster has room for now."""

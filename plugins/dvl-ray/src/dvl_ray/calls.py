@@ -6,6 +6,7 @@ import contextlib
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from dvl_core.errors import InvalidOptionError, WorkerError
@@ -15,8 +16,10 @@ from dvl_ray.worker import Stored
 
 __all__ = ["Call", "Calls", "RemoteError"]
 
+SECONDS_TO_WAIT = 1.0
+"""How long to wait for a call before who waits can look around."""
 SECONDS_BETWEEN_LOOKS = 10.0
-"""Ray begins the transfer of a large result anew when it is asked for it again."""
+"""Also the time that a result has to be transferred in."""
 SECONDS_WITHOUT_ANSWER = 15.0
 """With the looks, less than the minute after which Ray ends a process whose cluster is gone."""
 
@@ -27,11 +30,24 @@ class RemoteError(Exception):
 
 @dataclass(eq=False)
 class Call:
-    """A call that is under way."""
+    """A call that is under way, or has ended with a value or an error."""
 
     arguments: tuple[Any, ...]
     reference: Any
     tries: int = 1
+    done: bool = False
+    value: Any = None
+    error: BaseException | None = None
+    cause: BaseException | None = None
+
+    @property
+    def failed(self) -> bool:
+        """Whether it ended with an error."""
+        return self.error is not None
+
+    def fail(self, error: BaseException, cause: BaseException) -> None:
+        """End with an error."""
+        self.done, self.error, self.cause = True, error, cause
 
 
 @dataclass
@@ -60,6 +76,8 @@ class Calls:
     max_retries: int
     wait_seconds: float
     runtime_env: dict[str, Any] | None = None
+    room: int = field(default=0, init=False)
+    """How many calls the cluster has room for, as far as is known."""
     _silent_since: float | None = field(default=None, init=False)
     _no_room_since: float | None = field(default=None, init=False)
     _next_look: float = field(default=0.0, init=False)
@@ -94,8 +112,36 @@ class Calls:
         """Make a call."""
         return Call(arguments, self._remote.remote(*arguments))
 
+    def wait(self, calls: Iterable[Call]) -> None:
+        """Wait until one of the calls that are under way ends, or for about a second.
+
+        Calls whose worker died are made again, if they may be, as soon as that is known.
+
+        Raises
+        ------
+        WorkerError
+            If the cluster is gone.
+        InvalidOptionError
+            If no node can run a call.
+        """
+        import ray
+        from ray.exceptions import RayError
+
+        self._look_around()
+        under_way = {call.reference: call for call in calls if not call.done}
+        try:
+            # Fetched afterwards, with more time: Ray begins a transfer anew when it is asked again.
+            look = partial(ray.wait, fetch_local=False)
+            ended, rest = look(list(under_way), timeout=SECONDS_TO_WAIT)
+            if ended and rest:
+                ended += look(rest, num_returns=len(rest), timeout=0)[0]
+        except (RayError, ConnectionError) as error:
+            raise WorkerError(f"the Ray cluster does not answer: {error}") from error
+        for reference in ended:
+            self._collect(under_way[reference])
+
     def result(self, call: Call) -> Any:
-        """Wait for a call and return its result.
+        """Wait for a call and return its result, once.
 
         Raises
         ------
@@ -104,6 +150,31 @@ class Calls:
         Exception
             What the function raised.
         """
+        while not call.done:
+            self.wait([call])
+        if call.error is None:
+            return call.value
+        # Raised where nothing refers to it: in a cycle it would keep all that its traceback knows,
+        # backend and cluster included.
+        error, cause = call.error, call.cause
+        call.error = call.cause = None
+        try:
+            raise error from cause
+        finally:
+            del error, cause
+
+    def cancel(self, calls: Iterable[Call]) -> None:
+        """Cancel the calls that have not begun."""
+        import ray
+
+        for call in calls:
+            # They may have ended, or the cluster be gone.
+            with contextlib.suppress(Exception):
+                if self.session.is_open and not call.done:
+                    ray.cancel(call.reference)
+
+    def _collect(self, call: Call) -> None:
+        """Take what came of a call that has ended, or make it again."""
         import ray
         from ray.exceptions import (
             GetTimeoutError,
@@ -114,43 +185,27 @@ class Calls:
             TaskCancelledError,
         )
 
-        while True:
-            self._look_around()
-            try:
-                return ray.get(call.reference, timeout=SECONDS_BETWEEN_LOOKS)
-            except RayTaskError as error:
-                raised, account = error.cause, str(error)
-                break
-            except GetTimeoutError:
-                self._look_for_room()
-            except RuntimeEnvSetupError as error:
-                raise InvalidOptionError(f"runtime_env cannot be set up: {error}") from error
-            except TaskCancelledError as error:
-                raise WorkerError("a task on Ray was cancelled") from error
-            except LocalRayletDiedError as error:
-                self.session.end()
-                raise WorkerError("the part of Ray that runs on this machine died") from error
-            except (RayError, ConnectionError) as error:
-                if call.tries > self.max_retries or not self.session.answers:
-                    raise WorkerError(_account(error, call.tries)) from error
-                call.reference = self._remote.remote(*call.arguments)
-                call.tries += 1
-        # Raised where nothing refers to it: in a cycle it would keep all that its traceback knows,
-        # backend and cluster included.
         try:
-            raise raised from RemoteError(account)
-        finally:
-            del raised
-
-    def cancel(self, calls: Iterable[Call]) -> None:
-        """Cancel the calls that have not begun."""
-        import ray
-
-        for call in calls:
-            # They may have ended, or the cluster be gone.
-            with contextlib.suppress(Exception):
-                if self.session.is_open:
-                    ray.cancel(call.reference)
+            call.value = ray.get(call.reference, timeout=SECONDS_BETWEEN_LOOKS)
+            call.done = True
+        except RayTaskError as error:
+            call.fail(error.cause, RemoteError(str(error)))
+        except GetTimeoutError:
+            # Its transfer goes on, and it is asked for again.
+            return
+        except RuntimeEnvSetupError as error:
+            call.fail(InvalidOptionError(f"runtime_env cannot be set up: {error}"), error)
+        except TaskCancelledError as error:
+            call.fail(WorkerError("a task on Ray was cancelled"), error)
+        except LocalRayletDiedError as error:
+            self.session.end()
+            raise WorkerError("the part of Ray that runs on this machine died") from error
+        except (RayError, ConnectionError) as error:
+            if call.tries > self.max_retries or not self.session.answers:
+                call.fail(WorkerError(_account(error, call.tries)), error)
+                return
+            call.reference = self._remote.remote(*call.arguments)
+            call.tries += 1
 
     def _look_around(self) -> None:
         """Find out, now and then, whether the cluster is there; workers live on without it."""
@@ -162,6 +217,7 @@ class Calls:
         self._next_look = now + SECONDS_BETWEEN_LOOKS
         if self.session.answers:
             self._silent_since = None
+            self._look_for_room()
             return
         self._silent_since = self._silent_since or now
         if now - self._silent_since > SECONDS_WITHOUT_ANSWER:
@@ -177,7 +233,8 @@ class Calls:
             return
         now = time.monotonic()
         nodes = self.session.nodes()
-        if rooms(nodes, self.request):
+        self.room = rooms(nodes, self.request)
+        if self.room:
             self._no_room_since = None
             return
         self._no_room_since = self._no_room_since or now

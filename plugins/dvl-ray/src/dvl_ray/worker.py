@@ -9,7 +9,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["Stored", "run_batch", "run_task"]
+from dvl_core.grouping import GroupDone, run_group
+
+__all__ = ["Stored", "run_batch", "run_tasks"]
 
 _reference = ""
 _contents: list[Any] = []
@@ -22,11 +24,11 @@ class Stored:
     reference: Any
 
 
-def run_task(context: Stored, task: Any) -> Any:
-    """Run a task; `context` stands for the function and the object that the tasks share."""
+def run_tasks(context: Stored, tasks: list[Any]) -> GroupDone:
+    """Run tasks; `context` stands for the function and the object that the tasks share."""
     function, shared = _content(context)
     with _uninterrupted():
-        return function(shared, task)
+        return run_group(function, shared, tasks)
 
 
 def run_batch(batch: Any) -> Any:
