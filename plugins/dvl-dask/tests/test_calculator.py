@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
-from dvl_core.errors import DataError, InvalidOptionError, MissingDependencyError
+from dvl_core.errors import CheckpointError, DataError, InvalidOptionError, MissingDependencyError
 from dvl_dask import DaskInfluenceCalculator, local_client
 from dvl_influence import InfluenceModel, SequentialInfluenceCalculator
 from dvl_influence.testing import DenseInverse, batches, classes, mlp
@@ -117,6 +117,36 @@ def test_zarr_goes_on_wherever_it_was_begun(processes, tmp_path) -> None:
     assert np.array_equal(lazy.to_zarr(tmp_path / "there")[:], whole)
 
 
+@pytest.mark.parametrize(("points", "mode"), [("loaders", "up"), ("arrays", "perturbation")])
+def test_factors_stored_and_read_by_workers(processes, tmp_path, points, mode) -> None:
+    model = fitted()
+    here = SequentialInfluenceCalculator(model)
+    calculator = DaskInfluenceCalculator(model, processes)
+    test, train = LOADERS if points == "loaders" else (arrays(TEST, 3), arrays(TRAIN, 5))
+    factors = calculator.influence_factors(test)
+    assert torch.equal(factors.compute(), here.influence_factors(LOADERS[0]).compute())
+    stored = factors.to_zarr(tmp_path / "factors")
+    expected = here.influences(*LOADERS, mode).compute()
+    for there in (stored, tmp_path / "factors", stored[:]):
+        lazy = calculator.influences_from_factors(there, train, mode)
+        assert torch.equal(lazy.compute(), expected)
+        array = lazy.to_dask()
+        assert array.shape == lazy.shape
+        assert array.chunks[1] == (5, 5, 2)
+        assert array.chunks[0] == ((7,) if isinstance(there, np.ndarray) else (3, 3, 1))
+        with processes.as_current():
+            assert np.allclose(array.compute(), expected, rtol=1e-10, atol=1e-12)
+
+
+def test_factors_that_workers_cannot_read(processes, tmp_path) -> None:
+    calculator = DaskInfluenceCalculator(fitted(), processes)
+    calculator.influence_factors(LOADERS[0]).to_zarr(tmp_path / "factors")
+    array = calculator.influences_from_factors(tmp_path / "factors", LOADERS[1]).to_dask()
+    (tmp_path / "factors" / "c" / "1" / "0").unlink()
+    with pytest.raises(CheckpointError, match="test points 3 to 5"), processes.as_current():
+        array.compute()
+
+
 def test_nothing_is_computed_before_it_is_asked_for(threads) -> None:
     def refuse(block):
         raise AssertionError("computed")
@@ -126,6 +156,7 @@ def test_nothing_is_computed_before_it_is_asked_for(threads) -> None:
     lazy = DaskInfluenceCalculator(fitted(), threads).influences((x, y), (x, y), "perturbation")
     assert lazy.shape == (12, 12, 3)
     assert lazy.to_dask().shape == (12, 12, 3)
+    _ = DaskInfluenceCalculator(fitted(), threads).influence_factors((x, y))
 
 
 class Counting(DenseInverse):

@@ -21,7 +21,7 @@ from dvl_core.errors import WorkerError
 from dvl_core.games import FunctionGame
 from dvl_core.stopping import MaxUpdates
 from dvl_ray import RayBackend, session
-from dvl_shapley import DataShapleyValuation
+from dvl_shapley import DataShapleyValuation, PermutationSampler
 
 pytestmark = pytest.mark.slow
 
@@ -50,7 +50,7 @@ def node_of(shared: float, task: int) -> str:
 
 
 def slow_game(coalitions: np.ndarray) -> np.ndarray:
-    time.sleep(0.01)
+    time.sleep(0.05)
     return np.tanh(coalitions @ np.arange(coalitions.shape[1])) ** 2.0
 
 
@@ -69,8 +69,10 @@ def processes(word: str) -> list[psutil.Process]:
 def test_workers_killed_at_random_change_no_bit(capfd) -> None:
     def values(backend) -> np.ndarray:
         game = FunctionGame(8, slow_game)
-        rule = MaxUpdates(400)
-        return DataShapleyValuation(game, stopping=rule, seed=2, backend=backend).fit().result
+        valuation = DataShapleyValuation(
+            game, PermutationSampler(), MaxUpdates(400), seed=2, backend=backend
+        )
+        return valuation.fit().result
 
     over = threading.Event()
     killed = []
@@ -78,7 +80,7 @@ def test_workers_killed_at_random_change_no_bit(capfd) -> None:
     def kill_now_and_then() -> None:
         chance = random.Random(0)
         while not over.wait(chance.uniform(0.5, 1.5)):
-            busy = processes("ray::run_task")
+            busy = processes("ray::run_tasks")
             if busy:
                 victim = chance.choice(busy)
                 victim.kill()
@@ -152,6 +154,10 @@ def test_a_node_that_dies_or_comes(cluster) -> None:
         second = next(node for node in cluster.worker_nodes)
         cluster.remove_node(second, allow_graceful=False)
         assert list(results) == list(range(1, 30))
+        # Its tasks were tried again before the cluster has noticed that the node is gone.
+        patience = time.monotonic() + 60
+        while backend.n_workers > 1 and time.monotonic() < patience:
+            time.sleep(0.5)
         assert backend.n_workers == 1
         patient = RayBackend(num_cpus=2, wait_seconds=120)
         late: list[int] = []

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
-from dvl_core.errors import InvalidOptionError, MissingDependencyError
+from dvl_core.errors import MissingDependencyError
 from dvl_dask.backend import DaskBackend
 
 if TYPE_CHECKING:
@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 
     from dvl_dask.lazy_influences import DaskInfluences
     from dvl_influence.attribution import AttributionModel
+    from dvl_influence.lazy_factors import LazyFactors
+    from dvl_influence.stored_factors import StoredFactors
+    from dvl_influence.streams import Stream
 
 __all__ = ["DaskInfluenceCalculator"]
 
@@ -104,15 +107,89 @@ class DaskInfluenceCalculator:
         InvalidOptionError
             If there is no such mode.
         """
+        factors = self.influence_factors(test)
+        return self._influences(factors, self._stream(train, "the training data"), mode)
+
+    def influence_factors(self, test: Iterable[Any]) -> LazyFactors:
+        """Return the factors of test points; nothing is computed yet.
+
+        Parameters
+        ----------
+        test : iterable or tuple of two dask.array.Array
+            As for `influences`.
+
+        Raises
+        ------
+        DataError
+            If a loader is none, or chunks of arrays are not as they must be.
+        """
+        from dvl_influence.lazy_factors import LazyFactors
+
+        return LazyFactors(
+            self.if_model,
+            self._stream(test, "the test data"),
+            backend=self.backend,
+            memory_budget=self.memory_budget,
+            progress=self.progress,
+        )
+
+    def influences_from_factors(
+        self,
+        factors: Any,
+        train: Iterable[Any],
+        mode: Literal["up", "perturbation"] = "up",
+        *,
+        storage_options: Mapping[str, Any] | None = None,
+    ) -> DaskInfluences:
+        """Return the influences of training points on the test points of stored factors.
+
+        No test point is solved for. `to_dask` makes workers read the factors for themselves: they
+        must reach the folder or URL that they are in.
+
+        Parameters
+        ----------
+        factors : zarr.Array, str, path-like, zarr.abc.store.Store, or float array [n_test, k]
+            What ``influence_factors(test).to_zarr(path)`` returned, or its path or URL; or plain
+            numbers, of numpy or torch.
+        train : iterable or tuple of two dask.array.Array
+            As for `influences`.
+        mode : str
+            As for `influences`.
+        storage_options : mapping, optional
+            What fsspec is told besides a URL.
+
+        Raises
+        ------
+        CheckpointError
+            If the array of zarr is of another model, incomplete, or none of factors.
+        DataError
+            If plain numbers are not finite or of another length, or training data are none.
+        InvalidOptionError
+            If `factors` is nothing of that, or there is no such mode.
+        """
+        from dvl_influence.stored_factors import stored_factors
+
+        points = self._stream(train, "the training data")
+        stored = stored_factors(factors, self.if_model, points, storage_options)
+        return self._influences(stored, points, mode)
+
+    def _stream(self, points: Iterable[Any], what: str) -> Stream:
         from dvl_dask.array_points import stream
+
+        return stream(points, self.backend, self.if_model, what)
+
+    def _influences(
+        self,
+        factors: LazyFactors | StoredFactors,
+        train: Stream,
+        mode: Literal["up", "perturbation"],
+    ) -> DaskInfluences:
         from dvl_dask.lazy_influences import DaskInfluences
 
-        if mode not in ("up", "perturbation"):
-            raise InvalidOptionError(f"mode is {mode!r}: it must be 'up' or 'perturbation'")
         return DaskInfluences(
             self.if_model,
-            stream(test, self.backend, self.if_model, "the test data"),
-            stream(train, self.backend, self.if_model, "the training data"),
+            factors,
+            train,
             mode,
             backend=self.backend,
             memory_budget=self.memory_budget,

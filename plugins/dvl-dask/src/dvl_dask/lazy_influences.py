@@ -14,6 +14,7 @@ from dvl_dask.array_points import ArrayStream, as_tensor
 from dvl_dask.flight import Box
 from dvl_influence.attribution import AttributionModel
 from dvl_influence.data import Batch, as_batch
+from dvl_influence.lazy_factors import LazyFactors
 from dvl_influence.lazy_influences import LazyInfluences
 from dvl_influence.score_tasks import (
     FactorContext,
@@ -39,17 +40,16 @@ class DaskInfluences(LazyInfluences):
         """Return the influences as an array of Dask, to go on computing with.
 
         Its chunks are the pairs of chunks of test and training points. Each test point is solved
-        for once. Chunks of arrays are computed where they are used; the batches of loaders are read
-        now, and become part of the graph, as the model does. Any scheduler of Dask can compute it.
+        for once; stored factors are read by the workers, chunk by chunk. Chunks of arrays are
+        computed where they are used; the batches of loaders are read now, and become part of the
+        graph, as the model does. Any scheduler of Dask can compute it.
 
         Returns
         -------
         dask.array.Array [n_test, n_train], in mode "perturbation" [n_test, n_train, *features]
         """
         process = process_to_limit(self._backend)
-        solver = delayed(Box(FactorContext(self.model, process)), pure=False)
         scorer = delayed(Box((without_state(self.model), self.mode, process)), pure=False)
-        factors = [delayed(_solve)(solver, *points) for points in _arguments(self.test)]
         train = list(_arguments(self.train))
         features = self.shape[2:]
         dtype = torch.empty(0, dtype=self.dtype).numpy().dtype
@@ -66,9 +66,23 @@ class DaskInfluences(LazyInfluences):
                 ],
                 axis=1,
             )
-            for factor, height in zip(factors, self.test.lengths, strict=True)
+            for factor, height in zip(self._factors(process), self.factors.lengths, strict=True)
         ]
         return da.concatenate(rows, axis=0)
+
+    def _factors(self, process: int | None) -> Iterator[Any]:
+        """Yield the factors of the test points of each chunk, as tasks."""
+        if isinstance(self.factors, LazyFactors):
+            solver = delayed(Box(FactorContext(self.model, process)), pure=False)
+            yield from (
+                delayed(_solve)(solver, *points) for points in _arguments(self.factors.test)
+            )
+            return
+        stored = delayed(Box(self.factors), pure=False)
+        start = 0
+        for length in self.factors.lengths:
+            yield delayed(_read)(stored, start, start + length)
+            start += length
 
 
 def _arguments(stream: Stream) -> Iterator[tuple[Any, ...]]:
@@ -84,6 +98,12 @@ def _solve(solver: Box, *points: Any) -> np.ndarray[Any, Any]:
     """Return the factors of test points; on a worker."""
     context: FactorContext = solver.content
     return solve_points(context, _batch(context.model, points))
+
+
+def _read(stored: Box, start: int, stop: int) -> np.ndarray[Any, Any]:
+    """Return stored factors of test points; on a worker."""
+    factors: np.ndarray[Any, Any] = stored.content.rows(slice(start, stop)).numpy()
+    return factors
 
 
 def _score(scorer: Box, factors: np.ndarray[Any, Any], *points: Any) -> np.ndarray[Any, Any]:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -15,24 +13,38 @@ from dvl_core.errors import DataError, InvalidOptionError
 from dvl_core.protocols import Backend
 from dvl_influence.attribution import AttributionModel, Mode
 from dvl_influence.data import Batch
+from dvl_influence.lazy_factors import LazyFactors
+from dvl_influence.lazy_table import Account, Group, LazyTable, as_writable
 from dvl_influence.memory import share
+from dvl_influence.origins import model_identity
 from dvl_influence.progress_bar import ProgressBar
 from dvl_influence.score_tasks import (
-    FactorContext,
     ScoreContext,
     process_to_limit,
     score_block,
-    solve_points,
     threads_for,
     without_state,
 )
 from dvl_influence.streams import Stream
-from dvl_influence.trees import rows
 
 if TYPE_CHECKING:
-    import zarr
+    from dvl_influence.stored_factors import StoredFactors
 
-__all__ = ["Chunk", "Group", "LazyInfluences"]
+__all__ = ["Chunk", "LazyInfluences"]
+
+DESCRIPTION = (
+    "s[q, i] = grad L_q . (H + lambda I)^-1 . grad L_i: influence of training point i (second "
+    "axis) on test point q (first axis), H the mean curvature over the training points"
+)
+SIGN = (
+    "positive: training point i helps test point q; removing it changes the loss L_q by about "
+    "+ s[q, i] / n, with n = n_train of the fit"
+)
+UNITS = {
+    "up": "units of the loss, times the number of training points of the fit",
+    "perturbation": "units of the loss, times the number of training points of the fit, per unit "
+    "of x: the gradient of s[q, i] with respect to x_i",
+}
 
 
 class Chunk(NamedTuple):
@@ -46,20 +58,35 @@ class Chunk(NamedTuple):
     """[test points, training points], in mode "perturbation" [., ., *features]."""
 
 
-class Group(NamedTuple):
-    """Test points whose factors are in memory together, and what is wanted of them."""
-
-    test: slice
-    train: tuple[slice, ...]
-    """Wanted training points, in ascending order."""
-
-
-class LazyInfluences:
+class LazyInfluences(LazyTable):
     """Influences [n_test, n_train] that are not computed yet.
 
     Made by the calculators. Nothing is kept: each of the methods computes what it returns, in
     groups of as many test points as the memory budget allows. Each test point is solved for once,
-    and the training data are gone through once for each group.
+    or its factors are read from where they were stored, and the training data are gone through once
+    for each group.
+
+    Parameters
+    ----------
+    model : AttributionModel
+        Fitted.
+    factors : LazyFactors or StoredFactors
+        Of the test points.
+    train : Stream
+        Training points.
+    mode : str
+        ``"up"`` or ``"perturbation"``.
+    backend : Backend
+        Where they are computed.
+    memory_budget : int
+        Bytes for factors, and for scores that are on their way.
+    progress : bool
+        Show a progress bar on stderr, if that is a terminal.
+
+    Raises
+    ------
+    InvalidOptionError
+        If there is no such mode.
 
     Examples
     --------
@@ -79,7 +106,7 @@ class LazyInfluences:
     def __init__(
         self,
         model: AttributionModel,
-        test: Stream,
+        factors: LazyFactors | StoredFactors,
         train: Stream,
         mode: Mode,
         *,
@@ -87,13 +114,12 @@ class LazyInfluences:
         memory_budget: int,
         progress: bool = False,
     ) -> None:
-        self.model = model
-        self.test = test
+        if mode not in ("up", "perturbation"):
+            raise InvalidOptionError(f"mode is {mode!r}: it must be 'up' or 'perturbation'")
+        super().__init__(model, backend=backend, memory_budget=memory_budget, progress=progress)
+        self.factors = factors
         self.train = train
         self.mode = mode
-        self._backend = backend
-        self._memory_budget = memory_budget
-        self._progress = progress
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -101,12 +127,7 @@ class LazyInfluences:
 
         The loaders are gone through to count the points.
         """
-        return (self.test.n_points, self.train.n_points, *self._features)
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """Type of the scores."""
-        return self.model.objective.dtype
+        return (sum(self.factors.lengths), self.train.n_points, *self._features)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(mode={self.mode!r}, dtype={self.dtype})"
@@ -114,52 +135,7 @@ class LazyInfluences:
     def __iter__(self) -> Iterator[Chunk]:
         """Yield the influences in parts: a group of test points, a batch of training points."""
         for test, train, block in self.blocks(self.groups()):
-            yield Chunk(test, train, _tensor(block))
-
-    def compute(self) -> torch.Tensor:
-        """Return all influences, in main memory.
-
-        Returns
-        -------
-        float tensor [n_test, n_train], in mode "perturbation" [n_test, n_train, *features]
-            Of torch, as everything that influence models return; ``numpy.asarray`` takes it without
-            a copy.
-        """
-        scores = torch.empty(self.shape, dtype=self.dtype)
-        for chunk in self:
-            scores[chunk.test, chunk.train] = chunk.scores
-        return scores
-
-    def to_zarr(
-        self,
-        path: str | Path,
-        overwrite: bool = False,
-        *,
-        chunks: tuple[int, int] | None = None,
-    ) -> zarr.Array[Any]:
-        """Write the influences to disk, chunk by chunk, and return them as an array of zarr.
-
-        Called again with the same arguments after it was cut off, it goes on where it was; what is
-        complete is returned at once. Attributes of the array say what the numbers are.
-
-        Parameters
-        ----------
-        path : str or Path
-            Folder for the array, on this machine.
-        overwrite : bool
-            Replace what is there, if it is an array of zarr.
-        chunks : tuple of two int, optional
-            Test and training points in a chunk; None: those of a batch. Chunks are what is written
-            at a time, each to a file of its own.
-
-        Raises
-        ------
-        CheckpointError
-            If the folder holds influences of another model, method or data, or anything else.
-        """
-        from dvl_influence.zarr_output import write_zarr
-
-        return write_zarr(self, path, overwrite=overwrite, chunks=chunks)
+            yield Chunk(test, train, as_writable(block))
 
     def top_k(self, k: int, largest: bool = True) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the training points with the most influence on each test point.
@@ -208,7 +184,7 @@ class LazyInfluences:
         itemsize = self.dtype.itemsize
         # Blocks that may be on their way at the same time, with any backend of bounded look-ahead.
         blocks = 2 * self._backend.n_workers * max(self.train.lengths)
-        each = itemsize * (self._factor_length + blocks * int(np.prod(self._features)))
+        each = itemsize * (self.factors.length + blocks * int(np.prod(self._features)))
         return share(self._memory_budget, each)
 
     def groups(self) -> list[Group]:
@@ -223,39 +199,46 @@ class LazyInfluences:
     ) -> Iterator[tuple[slice, slice, np.ndarray[Any, Any]]]:
         """Yield for each group its test points, training points of a batch, and their influences.
 
-        Batches without a wanted training point are passed over. The groups must follow each other
-        in the order of the test points.
+        Batches without a wanted training point are passed over.
         """
         with ProgressBar(self._progress, self._n_blocks(groups)) as bar:
             for group in groups:
-                factors = self._factors(group.test)
-                for train, block in self._scores(factors, group):
+                for train, block in self._scores(group):
                     yield group.test, train, block
                     bar.advance()
 
-    def _factors(self, test: slice) -> torch.Tensor:
-        """Return the factors [., p] of some test points."""
-        context = FactorContext(self.model, process_to_limit(self._backend))
-        pieces = (
-            piece
-            for numbers, batch in self.test
-            if (piece := _overlap(numbers, batch, test)) is not None
+    def account(self) -> Account:
+        """Return what an array of zarr says of the influences."""
+        features = self.shape[2:]
+        heights = min(max(self.factors.lengths), self.group_size())
+        return Account(
+            content="influences",
+            attributes={
+                "description": DESCRIPTION,
+                "sign": SIGN,
+                "units": UNITS[self.mode],
+                "mode": self.mode,
+            },
+            axes=("test", "train", *(f"feature_{axis}" for axis in range(len(features)))),
+            identity={
+                "mode": self.mode,
+                **model_identity(self.model),
+                **self.factors.origin,
+                "training data": self.train.digest,
+            },
+            chunks=(heights, max(self.train.lengths)),
         )
-        with threads_for(self._backend):
-            found = list(self._backend.map(solve_points, context, pieces))
-        return torch.cat([_tensor(part) for part in found]).to(self.model.objective.device)
 
-    def _scores(
-        self, factors: torch.Tensor, group: Group
-    ) -> Iterator[tuple[slice, np.ndarray[Any, Any]]]:
+    def _scores(self, group: Group) -> Iterator[tuple[slice, np.ndarray[Any, Any]]]:
         """Yield the scores of the wanted batches of training points."""
+        factors = self.factors.rows(group.test).to(self.model.objective.device)
         process = process_to_limit(self._backend)
         context = ScoreContext(without_state(self.model), self.mode, factors, process)
         sent: deque[slice] = deque()
 
         def tasks() -> Iterator[Batch]:
             for numbers, batch in self.train:
-                if _wanted(numbers, group.train):
+                if _wanted(numbers, group.columns):
                     sent.append(numbers)
                     yield batch
 
@@ -271,14 +254,7 @@ class LazyInfluences:
         """Return how many blocks the groups are made of."""
         ends = np.cumsum(self.train.lengths).tolist()
         batches = [slice(e - n, e) for e, n in zip(ends, self.train.lengths, strict=True)]
-        return sum(_wanted(batch, group.train) for group in groups for batch in batches)
-
-    @cached_property
-    def _factor_length(self) -> int:
-        """The length of a factor: that of the vector of a training point."""
-        _, batch = next(iter(self.train))
-        first = _points(batch, slice(0, 1))
-        return next(iter(self.model.train_vectors(first))).shape[1]
+        return sum(_wanted(batch, group.columns) for group in groups for batch in batches)
 
     @property
     def _features(self) -> tuple[int, ...]:
@@ -321,27 +297,9 @@ class _Best:
         self.indices = np.take_along_axis(indices, order, axis=1)
 
 
-def _overlap(numbers: slice, batch: Batch, wanted: slice) -> Batch | None:
-    """Return the points of a batch whose numbers are wanted, None if there are none."""
-    start, stop = max(numbers.start, wanted.start), min(numbers.stop, wanted.stop)
-    if start >= stop:
-        return None
-    return _points(batch, slice(start - numbers.start, stop - numbers.start))
-
-
-def _points(batch: Batch, part: slice) -> Batch:
-    """Return some points of a batch."""
-    return Batch(rows(batch.x, part), rows(batch.y, part))
-
-
 def _wanted(numbers: slice, wanted: Iterable[slice]) -> bool:
     """Return whether some of the numbers are wanted."""
     return any(numbers.start < part.stop and part.start < numbers.stop for part in wanted)
-
-
-def _tensor(array: np.ndarray[Any, Any]) -> torch.Tensor:
-    """Return an array as a tensor, copied if a backend hands it out read-only."""
-    return torch.from_numpy(np.require(array, requirements="W"))
 
 
 def _numpy_type(dtype: torch.dtype) -> np.dtype[Any]:

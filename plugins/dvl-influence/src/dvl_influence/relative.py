@@ -84,6 +84,11 @@ class RelativeInfluence(AttributionModel):
         """What was done, ready for JSON: that of the influences, and what they are relative to."""
         return {**self.influence.report, "relative_to": self.relative_to}
 
+    @property
+    def approximator(self) -> Any:
+        """What inverts the curvature, None for influences without one."""
+        return getattr(self.influence, "approximator", None)
+
     def train_vectors(self, batch: Batch) -> Iterator[torch.Tensor]:
         """Yield the vectors [., k] of training points, divided."""
         return (relative for relative, _ in self.vector_pairs(batch))

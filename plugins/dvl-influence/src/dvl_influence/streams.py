@@ -12,7 +12,7 @@ import torch
 from dvl_core.errors import DataError
 from dvl_influence.attribution import AttributionModel
 from dvl_influence.data import Batch, as_batch
-from dvl_influence.trees import leaves, map_tree
+from dvl_influence.trees import leaves, map_tree, rows
 
 __all__ = ["Stream"]
 
@@ -83,6 +83,13 @@ class Stream:
     def digest(self) -> str:
         """Digest of the points and their order, whatever the batches."""
         return self._scan.digest
+
+    def first_point(self) -> Batch:
+        """Return the first point, without reading more than its batch."""
+        batch = next(self._read(), None)
+        if batch is None:
+            raise DataError(f"{self._what} are empty: the loader yields no batch")
+        return Batch(rows(batch.x, slice(0, 1)), rows(batch.y, slice(0, 1)))
 
     def __iter__(self) -> Iterator[tuple[slice, Batch]]:
         """Yield the numbers of the points of each batch, and the batch.

@@ -162,6 +162,7 @@ class TrakInfluence(AttributionModel):
         self._objectives = every
         self._kernels: list[_Kernel] = []
         self._n_train = 0
+        self._train_digest = ""
 
     def fit(self, train_loader: Iterable[Any]) -> Self:
         """Take the kernel of the projected gradients of the training points.
@@ -181,6 +182,7 @@ class TrakInfluence(AttributionModel):
             _check_cross_entropy(first, self.loss, batch)
         self._kernels = [self._kernel(t, points) for t in range(len(self._objectives))]
         self._n_train = points.n_points
+        self._train_digest = points.digest
         return self
 
     @property
@@ -206,6 +208,7 @@ class TrakInfluence(AttributionModel):
             "seed": self.seed,
             "regularization": [kernel.regularization for kernel in self.kernels],
             "n_train": self._n_train,
+            "train_digest": self._train_digest,
             "n_parameters": self.objective.size,
             "precision": str(self.objective.dtype),
         }

@@ -34,7 +34,8 @@ class RayBackend(Described):
 
     What tasks share is put into the object store once for each run, and the arrays in it are used
     from there by all workers of a machine, read-only. Twice as many tasks as fit into the cluster
-    are on their way at the same time. Workers need the packages that the tasks use.
+    are on their way at the same time, and those of a few milliseconds travel together. Workers need
+    the packages that the tasks use.
 
     A connection of this process to Ray that exists is used and left alone. Otherwise one is opened
     at the first use and closed with this backend: by `close`, at the end of a ``with``, when
