@@ -13,6 +13,8 @@ from contextlib import contextmanager
 
 from threadpoolctl import threadpool_limits
 
+from dvl_core.orphans import end_with_parent
+
 __all__ = ["limit_worker", "one_torch_thread", "single_threaded"]
 
 _limited_process = 0
@@ -42,13 +44,17 @@ def one_torch_thread() -> Iterator[None]:
 
 
 def limit_worker(parent: int) -> None:
-    """Limit a worker process for good; the process `parent` limits itself while a run lasts."""
+    """Limit a worker process for good; the process `parent` limits itself while a run lasts.
+
+    A worker that `parent` has started ends with it, too.
+    """
     global _limited_process
     process = os.getpid()
     if process == parent:
         return
     if process != _limited_process:
         threadpool_limits(limits=1)
+        end_with_parent(parent)
         _limited_process = process
     # It may have been loaded since the last task, and under the limit it always reports one thread.
     torch = sys.modules.get("torch")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -138,3 +139,25 @@ def test_two_workers_do_not_copy_a_mapped_file(
     assert megabytes == 50
     assert 3 < growth.copies < megabytes
     assert growth.all < 2 * megabytes
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not os.path.exists("/proc/self/smaps_rollup"), reason="Linux tells the memory")
+def test_two_workers_do_not_copy_chunks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """300 MB: what grows is a few coalitions, of 3 MB each, and the buffers of zarr's threads."""
+    monkeypatch.setattr("dvl_core.chunked.PART_BYTES", 1 << 20)
+    monkeypatch.setattr(large_data, "SHARE", 0.01)
+
+    def array(n_rows: int) -> Any:
+        shape, chunks = (n_rows, N_FEATURES), (n_rows // 300, N_FEATURES)
+        x = zarr.create_array(tmp_path / f"{n_rows}", shape=shape, dtype=np.float32, chunks=chunks)
+        return large_data.filled(x, *shape)
+
+    large_data.warm_up(array(6_000), 128, N_GROUPS)
+    x = array(300_000)
+    with large_data.watched() as growth:
+        result = large_data.value(x, 128, N_GROUPS)
+    shutil.rmtree(tmp_path / "300000")
+    assert result.n_evaluations == 128
+    assert x.nbytes == 300 * large_data.MB
+    assert 3 < growth.copies < 300

@@ -462,15 +462,18 @@ class TestZarr(ZarrMachine.TestCase):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 class TestDiskLong(DiskMachine.TestCase):
     settings = LONG
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 class TestChainLong(ChainMachine.TestCase):
     settings = LONG
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 class TestZarrLong(ZarrMachine.TestCase):
     settings = LONG

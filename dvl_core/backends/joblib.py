@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import BrokenExecutor
@@ -15,6 +16,7 @@ import joblib
 from dvl_core import registry
 from dvl_core.backends.serial import SerialBackend
 from dvl_core.errors import UnknownComponentError, WorkerError
+from dvl_core.orphans import begin_with_parent
 from dvl_core.protocols import Backend
 from dvl_core.scheduling import Dispatch, recommended_task_seconds
 
@@ -83,6 +85,7 @@ class JoblibBackend:
             # A task in reserve for each worker would spare a millisecond of every task, and cost
             # the length of a task at every stop.
             pre_dispatch="n_jobs",
+            **self._options(),
         )
         results = parallel(call(shared, task) for task in switch.until_off(tasks))
         try:
@@ -115,8 +118,7 @@ class JoblibBackend:
         Joblib waits for ever for a task that has taken its workers with it.
         """
         there = self._joblib_backend()
-        kind = there if isinstance(there, type) else type(there)
-        if kind.__name__ != "DaskDistributedBackend":
+        if _kind(there) != "DaskDistributedBackend":
             return None
         try:
             backend = registry.get("backend", "dask")
@@ -124,6 +126,15 @@ class JoblibBackend:
             return None
         found: Backend = backend(getattr(there, "client", None), n_jobs=self.n_workers)
         return found
+
+    def _options(self) -> dict[str, Any]:
+        """Return what only loky knows: workers end with this process before their first task, too.
+
+        A worker that waits for a task when this process is killed would wait for five minutes.
+        """
+        if _kind(self._joblib_backend()) != "LokyBackend":
+            return {}
+        return {"initializer": begin_with_parent, "initargs": (os.getpid(),)}
 
     def _streams(self) -> bool:
         """Whether the joblib backend can hand out results one by one."""
@@ -137,6 +148,11 @@ class JoblibBackend:
                 with _deaths_told():
                     results = parallel(call(shared, task) for task in chunk)
                 yield from results
+
+
+def _kind(backend: Any) -> str:
+    """Return the name of the class of a backend of joblib, or of the class itself."""
+    return (backend if isinstance(backend, type) else type(backend)).__name__
 
 
 @dataclass(eq=False)

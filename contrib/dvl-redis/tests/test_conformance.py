@@ -5,12 +5,13 @@ from __future__ import annotations
 import shutil
 import socket
 import subprocess
+import sys
 import time
 
 import numpy as np
 import pytest
 
-from dvl_core.errors import InvalidOptionError, StoreError
+from dvl_core.errors import InvalidOptionError, MissingDependencyError, StoreError
 from dvl_core.testing import conformance_test
 from dvl_redis import RedisStore
 
@@ -89,3 +90,9 @@ def test_a_password_is_not_shown() -> None:
 def test_what_is_no_url() -> None:
     with pytest.raises(InvalidOptionError, match="is no URL of a server"):
         RedisStore("http://127.0.0.1")
+
+
+def test_without_the_package(monkeypatch) -> None:
+    monkeypatch.setitem(sys.modules, "redis", None)
+    with pytest.raises(MissingDependencyError, match="pip install redis"):
+        RedisStore()

@@ -23,7 +23,7 @@ from dvl_core.errors import DvlError, InvalidOptionError, WorkerError
 from dvl_core.games import FunctionGame
 from dvl_core.stopping import MaxUpdates
 from dvl_dask import DaskBackend, local_client
-from dvl_shapley import DataShapleyValuation
+from dvl_shapley import DataShapleyValuation, PermutationSampler
 
 
 @pytest.fixture(scope="module")
@@ -42,10 +42,14 @@ def ready(client, number: int = 2) -> None:
     client.wait_for_workers(number, timeout=60)
 
 
-def values(function, backend):
+def values(function, backend, updates=60):
     """Return the Shapley values and standard errors of a game, as bytes."""
     valuation = DataShapleyValuation(
-        FunctionGame(6, function), stopping=MaxUpdates(60), seed=3, backend=backend
+        FunctionGame(6, function),
+        PermutationSampler(),
+        MaxUpdates(updates),
+        seed=3,
+        backend=backend,
     )
     result = valuation.fit().result
     return result.values.tobytes(), result.stderr.tobytes()
@@ -335,9 +339,9 @@ def test_workers_killed_at_random(seed) -> None:
         killer = threading.Thread(target=kill, args=(client,))
         killer.start()
         try:
-            found = values(slowly(0.05), DaskBackend(client))
+            found = values(slowly(0.05), DaskBackend(client), 600)
         finally:
             over.set()
             killer.join()
     assert killed
-    assert found == values(smooth, SerialBackend())
+    assert found == values(smooth, SerialBackend(), 600)

@@ -249,7 +249,8 @@ def test_closing_cancels_what_waits_and_lets_the_rest_finish(ray, tmp_path) -> N
     time.sleep(0.5)
     begun = {path.name.removeprefix("begun-") for path in tmp_path.glob("begun-*")}
     assert begun == {path.name.removeprefix("ended-") for path in tmp_path.glob("ended-*")}
-    assert len(begun) <= len(at_close) + 1
+    # What is first in the queue may be about to begin, on both workers.
+    assert len(begun) <= len(at_close) + 2
     assert len(begun) <= 4
 
 

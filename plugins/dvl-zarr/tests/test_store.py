@@ -505,13 +505,21 @@ def test_impossible_places(tmp_path):
 
 def test_a_file_system_whose_package_is_missing(monkeypatch):
     def from_url(*arguments, **options):
-        raise ImportError("Install s3fs to access S3")
+        cause = ModuleNotFoundError("No module named 's3fs'", name="s3fs")
+        raise ImportError("Install s3fs to access S3") from cause
 
     monkeypatch.setattr(zarr.storage.FsspecStore, "from_url", from_url)
     with pytest.raises(
-        MissingDependencyError, match="s3://b/x needs another package: Install s3fs"
+        MissingDependencyError, match=r"s3://b/x needs another package \(.*\): pip install s3fs"
     ):
         ZarrStore("s3://b/x").get(keys_of([1]))
+
+
+def test_without_zarr(monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "zarr", None)
+    for path in (tmp_path, "s3://b/x"):
+        with pytest.raises(MissingDependencyError, match="pip install zarr"):
+            ZarrStore(path).get(keys_of([1]))
 
 
 class Failing(ZarrMemoryStore):
@@ -653,3 +661,18 @@ def test_the_document_of_a_segment_stays_as_it_is():
         "dimension_names": ["record", "byte"],
         "attributes": {"closed": False, "check": zlib.crc32(b"5/4/False")},
     }
+
+
+def test_a_ledger_that_is_made_while_another_looks_is_no_stranger(tmp_path, monkeypatch):
+    """It has no document at the first look, and a moment later other objects as well."""
+    names, makers = Objects.names, [ZarrStore(tmp_path / "ledger")]
+    (tmp_path / "ledger").mkdir()
+
+    def while_it_is_made(objects, folder=""):
+        if makers:
+            put(makers.pop(), [1])
+        return names(objects, folder)
+
+    monkeypatch.setattr(Objects, "names", while_it_is_made)
+    assert found(ZarrStore(tmp_path / "ledger"), [1, 2]) == {1}
+    assert not makers

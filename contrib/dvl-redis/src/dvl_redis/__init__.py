@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from dvl_core.errors import InvalidOptionError, StoreError
+from dvl_core.errors import InvalidOptionError, MissingDependencyError, StoreError
 
 __all__ = ["RedisStore"]
 
@@ -73,10 +73,14 @@ class RedisStore:
     def __init__(
         self, url: str = "redis://127.0.0.1:6379/0", *, name: str = "dvl", timeout: float = 5.0
     ) -> None:
-        from redis import Redis
-        from redis.backoff import NoBackoff
-        from redis.retry import Retry
-
+        try:
+            from redis import Redis
+            from redis.backoff import NoBackoff
+            from redis.retry import Retry
+        except ModuleNotFoundError as error:
+            raise MissingDependencyError(
+                f"RedisStore needs the package {error.name}: pip install redis"
+            ) from error
         self.url = url if "://" in url else f"redis://{url}"
         self._shown = re.sub("//.*@", "//", self.url)
         self.name = name

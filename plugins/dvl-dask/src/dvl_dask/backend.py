@@ -6,7 +6,7 @@ import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Self, TypeVar
 
-from dvl_core.errors import InvalidOptionError
+from dvl_core.errors import InvalidOptionError, MissingDependencyError
 from dvl_core.flights import hand_out
 from dvl_core.scheduling import Dispatch, recommended_task_seconds
 from dvl_dask.flight import Box, DaskFlight
@@ -104,9 +104,12 @@ class DaskBackend:
         if self._given is None:
             return self._start()
         if isinstance(self._given, str):
-            from distributed import Client
-
-            return self._owned(Client(self._given, set_as_default=False))
+            try:
+                return self._owned(_client_class()(self._given, set_as_default=False))
+            except (OSError, ValueError) as error:
+                raise InvalidOptionError(
+                    f"no Dask scheduler answers at {self._given}: {error}"
+                ) from error
         if self._given.status == "closed":
             raise InvalidOptionError("the client of the backend is closed: give it another one")
         return self._given
@@ -155,10 +158,8 @@ class DaskBackend:
 
     def _start(self) -> Client:
         """Return a client where none was given: the current one, or one that this backend owns."""
-        from distributed import Client
-
         try:
-            return Client.current()
+            return _client_class().current()
         except ValueError:
             return self._owned(local_client(self.n_jobs))
 
@@ -184,11 +185,20 @@ def _close(client: Client) -> None:
         cluster.close()
 
 
+def _client_class() -> type[Client]:
+    """Return the class of clients."""
+    try:
+        from distributed import Client
+    except ModuleNotFoundError as error:
+        raise MissingDependencyError(
+            f"the backend dask needs the package {error.name}: pip install distributed"
+        ) from error
+    return Client
+
+
 def _check_client(client: object) -> None:
     """Refuse what is no client, or one that cannot be waited for."""
-    from distributed import Client
-
-    if not isinstance(client, Client):
+    if not isinstance(client, _client_class()):
         raise InvalidOptionError(
             f"client is a {type(client).__name__}: it must be a distributed.Client, the address "
             "of a scheduler, or None"

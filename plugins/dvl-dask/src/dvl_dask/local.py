@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+import signal
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
+from multiprocessing import resource_tracker
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -23,7 +27,8 @@ def local_client(
 
     Everything listens on the loopback interface only, which Dask's own default does not do for
     workers that are threads. It does not become the current client of the process. A worker that
-    dies is replaced; a task with which two workers died is not tried again.
+    dies is replaced; a task with which two workers died is not tried again. Ctrl-C, which a
+    terminal sends to all processes, interrupts this one and no worker.
 
     Parameters
     ----------
@@ -45,16 +50,49 @@ def local_client(
     from dask.system import CPU_COUNT
     from distributed import Client
 
-    return Client(
-        n_workers=n_workers or CPU_COUNT,
-        threads_per_worker=threads_per_worker,
-        processes=processes,
-        protocol="tcp://",
-        host="127.0.0.1",
-        # Dask serves its state by HTTP in any case: at a free port, so that none is fought over.
-        dashboard_address="127.0.0.1:0",
-        silence_logs=logging.ERROR,
-        scheduler_kwargs={"allowed_failures": 1},
-        resources=None if resources is None else dict(resources),
-        set_as_default=False,
-    )
+    with _deaf_to_interrupts():
+        client = Client(
+            n_workers=n_workers or CPU_COUNT,
+            threads_per_worker=threads_per_worker,
+            processes=processes,
+            protocol="tcp://",
+            host="127.0.0.1",
+            # Dask serves its state by HTTP in any case: at a free port, which is not fought over.
+            dashboard_address="127.0.0.1:0",
+            silence_logs=logging.ERROR,
+            scheduler_kwargs={"allowed_failures": 1},
+            resources=None if resources is None else dict(resources),
+            set_as_default=False,
+        )
+    if processes:
+        _keep_places(client)
+    return client
+
+
+def _keep_places(client: Client) -> None:
+    """Let workers be replaced however often they die.
+
+    A cluster looks fifteen seconds after each death whether the successor is there, and if that one
+    has just died too, gives the place up for good.
+    """
+    from distributed.deploy.cluster import Cluster
+
+    client.cluster._update_worker_status = partial(Cluster._update_worker_status, client.cluster)
+
+
+@contextmanager
+def _deaf_to_interrupts() -> Iterator[None]:
+    """Start threads and processes to which SIGINT never comes; here it waits for the end.
+
+    Workers are started by a thread that is started now, and all of them inherit what is blocked.
+    """
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    # To start it unblocks the signal, in the thread that first starts a process.
+    resource_tracker.ensure_running()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -141,7 +141,8 @@ class Places:
             if self.resources is None:
                 return dict(self.client.nthreads())
             workers = self._workers()
-        except OSError as error:
+        except (OSError, RuntimeError) as error:
+            # A client that has given up says so by a RuntimeError.
             raise WorkerError(f"the scheduler of Dask does not answer: {error}") from error
         return {
             address: min(

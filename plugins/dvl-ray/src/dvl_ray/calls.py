@@ -164,14 +164,19 @@ class Calls:
             del error, cause
 
     def cancel(self, calls: Iterable[Call]) -> None:
-        """Cancel the calls that have not begun."""
+        """Cancel the calls that wait for room; those that run end by themselves.
+
+        To cancel a call that is just about to end ends this process: a check in Ray fails.
+        """
         import ray
 
-        for call in calls:
-            # They may have ended, or the cluster be gone.
-            with contextlib.suppress(Exception):
-                if self.session.is_open and not call.done:
-                    ray.cancel(call.reference)
+        under_way = [call.reference for call in calls if not call.done]
+        # They may have ended, or the cluster be gone.
+        with contextlib.suppress(Exception):
+            if under_way and self.session.is_open:
+                look = partial(ray.wait, num_returns=len(under_way), fetch_local=False)
+                for reference in look(under_way, timeout=0)[1][self.room :]:
+                    ray.cancel(reference)
 
     def _collect(self, call: Call) -> None:
         """Take what came of a call that has ended, or make it again."""

@@ -12,6 +12,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from typing import Any
 
 from dvl_core.errors import DvlError, InvalidOptionError, MissingDependencyError, WorkerError
@@ -22,6 +23,8 @@ SECONDS_TO_ANSWER = 5.0
 SECONDS_TO_END = 2.0
 TRIES_TO_START = 3
 """Ray gives up after half a minute, which a busy machine may take."""
+
+_TOKEN = "; if the cluster asks for a token, set the environment variable RAY_AUTH_MODE=token"
 
 _lock = threading.RLock()
 _current: Session | None = None
@@ -173,6 +176,10 @@ def _open(address: str | None, cpus: int, runtime_env: dict[str, Any] | None) ->
         return _start(num_cpus=cpus, **options)
     if ":" in target and "://" not in target and not _answers(target):
         raise InvalidOptionError(f"no Ray cluster answers at {target}")
+    if target.startswith("ray://") and find_spec("grpc") is None:
+        raise MissingDependencyError(
+            f"the address {target!r} needs Ray Client: pip install 'ray[client]'"
+        )
     with _own_sigterm():
         try:
             ray.init(target, **options)
@@ -181,15 +188,16 @@ def _open(address: str | None, cpus: int, runtime_env: dict[str, Any] | None) ->
                 f"the address {target!r} needs Ray Client ({error}): pip install 'ray[client]'"
             ) from error
         except (OSError, RuntimeError, ValueError) as error:
+            asks = "" if "RAY_AUTH_MODE" in os.environ else _TOKEN
             raise InvalidOptionError(
-                f"no connection to the Ray cluster {target!r}: {error}"
+                f"no connection to the Ray cluster {target!r}: {error}{asks}"
             ) from error
     return []
 
 
 def _start(**options: Any) -> list[Any]:
     """Start a cluster on this machine; return its processes that are children of this one."""
-    import psutil  # Ray brings it along.
+    import psutil
     import ray
 
     this, home = psutil.Process(), os.path.dirname(ray.__file__)

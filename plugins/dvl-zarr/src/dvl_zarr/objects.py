@@ -50,6 +50,17 @@ def location(path: Any) -> str | ZarrObjectStore:
     return path
 
 
+def _storage() -> Any:
+    """Return the module of zarr with its stores."""
+    try:
+        from zarr import storage
+    except ModuleNotFoundError as error:
+        raise MissingDependencyError(
+            f"ZarrStore needs the package {error.name}: pip install zarr fsspec"
+        ) from error
+    return storage
+
+
 def _is_url(path: str) -> bool:
     return "://" in path or "::" in path
 
@@ -80,10 +91,8 @@ class Objects:
         elif _is_url(path):
             self._store = self._of_url(path, options)
         else:
-            from zarr.storage import LocalStore
-
             self._folder = Path(path)
-            self._store = LocalStore(self._folder)
+            self._store = _storage().LocalStore(self._folder)
 
     def exists(self) -> bool:
         """Whether there may be anything; asked first, as zarr makes the folders that it reads."""
@@ -148,12 +157,16 @@ class Objects:
 
     def _of_url(self, url: str, options: Mapping[str, Any]) -> ZarrObjectStore:
         """Return the store of zarr for a URL."""
-        from zarr.storage import FsspecStore
-
+        kind = _storage().FsspecStore
         try:
-            return FsspecStore.from_url(url, storage_options=dict(options))
+            store: ZarrObjectStore = kind.from_url(url, storage_options=dict(options))
+            return store
         except ImportError as error:
-            raise MissingDependencyError(f"store {url} needs another package: {error}") from error
+            package = getattr(error.__cause__ or error, "name", None)
+            way_out = f": pip install {package}" if package else ""
+            raise MissingDependencyError(
+                f"store {url} needs another package ({error}){way_out}"
+            ) from error
         except Exception as error:
             raise StoreError(f"cannot open store {url}: {error}") from error
 

@@ -94,9 +94,13 @@ class Reader:
         """Whether there is a ledger; what belongs to another program is refused."""
         if not self.is_ledger and self._objects.exists():
             (content,) = self._objects.read([DOCUMENT])
-            # Without a document of its own, a folder that holds anything is somebody else's.
-            if content is not None or self._objects.names():
-                check_root(content or b"", self._where)
+            if content is None and self._objects.names():
+                # Without a document of its own, a folder that holds anything is somebody else's;
+                # but a ledger that is just being made got its document first.
+                (content,) = self._objects.read([DOCUMENT])
+                content = content or b""
+            if content is not None:
+                check_root(content, self._where)
                 self.is_ledger = True
         return self.is_ledger
 
