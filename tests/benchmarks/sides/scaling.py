@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -23,7 +25,6 @@ from sides.quantities import serve
 
 N_PLAYERS = 8
 REPEATS = 3
-CALIBRATION = 100_000
 
 
 @contextmanager
@@ -67,27 +68,17 @@ def installed() -> dict[str, Callable[[int], AbstractContextManager[Backend]]]:
     return {name: opened for name, (module, opened) in BACKENDS.items() if find_spec(module)}
 
 
-def burn(turns: int, _: int = 0) -> int:
-    """Keep a core busy for so many turns."""
-    number = 1
-    for _ in range(turns):
-        number = number * 48271 % 2147483647
-    return number
+def burn(seconds: float, _: int = 0) -> None:
+    """Keep a core busy for so much processor time, which is no matter of how fast it is."""
+    end = time.thread_time() + seconds
+    while time.thread_time() < end:
+        for _ in range(1000):
+            pass
 
 
 def nothing(_: None, number: int) -> int:
     """Return a number."""
     return number
-
-
-def turns_for(seconds: float) -> int:
-    """Return how many turns keep a core busy for so long."""
-    took = []
-    for _ in range(5):
-        start = time.perf_counter()
-        burn(CALIBRATION)
-        took.append(time.perf_counter() - start)
-    return round(seconds / min(took) * CALIBRATION)
 
 
 def seconds_of(backend: Backend, function: Any, shared: Any, tasks: Iterable[int]) -> float:
@@ -159,24 +150,48 @@ def after_a_stop(backend: Backend, blocks: int) -> float:
     return (time.perf_counter() - rule.seconds[0]) / max(watched.seconds)
 
 
+def median(measured: Callable[[], float]) -> float:
+    """Return the median of some measurements."""
+    return float(np.median([measured() for _ in range(REPEATS)]))
+
+
+def burn_often(seconds: float, times: int) -> None:
+    """Keep a core busy some times."""
+    for _ in range(times):
+        burn(seconds)
+
+
+def bare(seconds: float, tasks: int, n_processes: int) -> float:
+    """Return how long processes take for their shares of tasks, with nothing to hand out."""
+    with ProcessPoolExecutor(n_processes) as pool:
+
+        def took() -> float:
+            start = time.perf_counter()
+            list(
+                pool.map(burn_often, [seconds] * n_processes, [tasks // n_processes] * n_processes)
+            )
+            return time.perf_counter() - start
+
+        took()
+        return median(took)
+
+
 def measure(size: Mapping[str, float], _: Path) -> dict[str, float]:
     """Return what there is to measure of each backend that is installed."""
-    turns = turns_for(size["task_seconds"])
-    tasks, empty, stops = (int(size[name]) for name in ("tasks", "empty_tasks", "stops"))
-    found = {}
+    task, tasks = size["task_seconds"], int(size["tasks"])
+    empty, stops = int(size["empty_tasks"]), int(size["stops"])
+    found = {"bare processes: two": bare(task, tasks, 1) / bare(task, tasks, 2)}
     for name, opened in installed().items():
         seconds = {}
         for n_workers in (1, 2):
             with opened(n_workers) as backend:
                 seconds_of(backend, nothing, None, range(20))
-                # The least of a few: this may not be the only thing on the machine.
-                seconds[n_workers] = min(
-                    seconds_of(backend, burn, turns, range(tasks)) for _ in range(REPEATS)
+                seconds[n_workers] = median(
+                    partial(seconds_of, backend, burn, task, range(tasks)),
                 )
                 if n_workers == 2:
-                    found[f"{name}: overhead of a task"] = (
-                        1000 * seconds_of(backend, nothing, None, range(empty)) / empty
-                    )
+                    overhead = seconds_of(backend, nothing, None, range(empty)) / empty
+                    found[f"{name}: overhead of a task"] = 1000 * overhead
                     found[f"{name}: end after a stop"] = max(
                         after_a_stop(backend, blocks) for blocks in range(3, 3 + stops)
                     )
