@@ -15,10 +15,10 @@ CASE = QuantityCase(
         "machine varies. One worker of loky is the process itself; bare processes have their tasks "
         "before the clock starts. Overhead: seconds of {empty_tasks} tasks that do nothing, over "
         "their number, two workers; Dask and Ray get short tasks in groups of up to eight. End "
-        "after a stop: seconds "
-        "from the moment at which a stopping rule says stop to the end of the run, over the "
-        "longest task (0.4 to 0.6 s), the most of {stops} runs with two workers; a task that has "
-        "just started then takes 1. Everything on this machine, clusters included."
+        "after a stop: seconds from the moment at which a stopping rule says stop to the end of "
+        "the run, over the longest task (0.4 to 0.6 s), the most of {stops} runs with two workers; "
+        "a task that has just started then takes 1, and where what runs is left to end by itself "
+        "almost nothing. Everything on this machine, clusters included."
     ),
     module="scaling",
     goals=[
