@@ -81,6 +81,7 @@ class Calls:
     _silent_since: float | None = field(default=None, init=False)
     _no_room_since: float | None = field(default=None, init=False)
     _next_look: float = field(default=0.0, init=False)
+    _next_glance: float = field(default=0.0, init=False)
 
     def __post_init__(self) -> None:
         import ray
@@ -128,6 +129,7 @@ class Calls:
         from ray.exceptions import RayError
 
         self._look_around()
+        self._look_for_death()
         under_way = {call.reference: call for call in calls if not call.done}
         try:
             # Fetched afterwards, with more time: Ray begins a transfer anew when it is asked again.
@@ -231,6 +233,19 @@ class Calls:
                 f"the Ray cluster at {self.session.connection[0]} has not answered for "
                 f"{SECONDS_WITHOUT_ANSWER:g} s"
             )
+
+    def _look_for_death(self) -> None:
+        """Find out, once a second, whether a cluster that was started here has died.
+
+        Ray notices after a quarter of a minute or more, and may then end this process.
+        """
+        now = time.monotonic()
+        if now < self._next_glance:
+            return
+        self._next_glance = now + SECONDS_TO_WAIT
+        if self.session.has_died:
+            self.session.end()
+            raise WorkerError("the Ray cluster that was started on this machine died")
 
     def _look_for_room(self) -> None:
         """Refuse what no node can run, instead of waiting for ever."""

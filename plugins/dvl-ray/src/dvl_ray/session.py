@@ -10,21 +10,23 @@ import socket
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from typing import Any
 
 from dvl_core.errors import DvlError, InvalidOptionError, MissingDependencyError, WorkerError
+from dvl_ray.processes import command_of, end_all, family_of, lives
 
 __all__ = ["Session", "join"]
 
 SECONDS_TO_ANSWER = 5.0
-SECONDS_TO_END = 2.0
 TRIES_TO_START = 3
 """Ray gives up after half a minute, which a busy machine may take."""
 
 _TOKEN = "; if the cluster asks for a token, set the environment variable RAY_AUTH_MODE=token"
+
+_VITAL = ("raylet/raylet", "gcs_server")
 
 _lock = threading.RLock()
 _current: Session | None = None
@@ -51,6 +53,14 @@ class Session:
     runtime_env: dict[str, Any] | None
     started: list[Any] = field(default_factory=list)
     process: int = field(default_factory=os.getpid)
+
+    def __post_init__(self) -> None:
+        self._vital = [p for p in self.started if any(word in command_of(p) for word in _VITAL)]
+
+    @property
+    def has_died(self) -> bool:
+        """Whether a process has ended without which a cluster that was started here is lost."""
+        return not all(map(lives, self._vital))
 
     @property
     def is_open(self) -> bool:
@@ -91,12 +101,12 @@ class Session:
             if self.ours and self.is_open:
                 import ray
 
-                family = [p for parent in self.started for p in _family(parent)]
+                family = [p for parent in self.started for p in family_of(parent)]
                 # Newer versions can wait until the processes are gone.
                 waits = "wait_for_processes" in inspect.signature(ray.shutdown).parameters
                 ray.shutdown(**({"wait_for_processes": True} if waits else {}))
                 _tell_errors_to_stdout(True)
-                _end_all(family)
+                end_all(family)
 
 
 def join(
@@ -210,43 +220,13 @@ def _start(**options: Any) -> list[Any]:
                 ray.init("local", include_dashboard=False, **options)
         except Exception as error:
             failure = error
-        started = [p for p in this.children() if p not in before and home in _command(p)]
+        started = [p for p in this.children() if p not in before and home in command_of(p)]
         if failure is None:
             return started
-        _end_all([p for parent in started for p in _family(parent)])
+        end_all([p for parent in started for p in family_of(parent)])
         if not tries_left:
             raise DvlError(f"Ray cannot start a cluster on this machine: {failure}") from failure
     raise AssertionError
-
-
-def _command(process: Any) -> str:
-    """Return the command line of a process; empty if it is gone."""
-    import psutil
-
-    try:
-        return " ".join(process.cmdline())
-    except psutil.Error:
-        return ""
-
-
-def _family(process: Any) -> list[Any]:
-    """Return a process and all that descends from it."""
-    import psutil
-
-    try:
-        return [process, *process.children(recursive=True)]
-    except psutil.Error:
-        return [process]
-
-
-def _end_all(processes: list[Any]) -> None:
-    """Kill what does not end by itself: some wait for a minute once their parent is gone."""
-    import psutil
-
-    for process in psutil.wait_procs(processes, timeout=SECONDS_TO_END)[1]:
-        with suppress(psutil.Error):
-            process.kill()
-    psutil.wait_procs(processes, timeout=SECONDS_TO_END)
 
 
 def _refuse_another(address: str | None, session: Session) -> None:
