@@ -19,28 +19,12 @@ from dvl_influence import (
     TracInInfluence,
     TrakInfluence,
 )
-from dvl_influence.identity import IdentityApproximator
-from dvl_influence.solutions import LinearSolution
 from dvl_influence.stored_factors import StoredFactors
-from dvl_influence.testing import DenseInverse, batches, classes, mlp
+from dvl_influence.testing import Counting, DenseInverse, batches, classes, mlp
 
 TEST, TRAIN = classes(9, seed=3), classes(24)
 TEST_LOADER, TRAIN_LOADER = batches(*TEST, 4), batches(*TRAIN, 5)
 N_PARAMETERS = 31
-
-
-class Counting(IdentityApproximator):
-    """Halves vectors, counts those that it solved for, and breaks off where it is told to."""
-
-    def __init__(self, most: int = 10**9) -> None:
-        self._most = most
-        self.solved = 0
-
-    def solve(self, state, rhs):
-        if self.solved + len(rhs) > self._most:
-            raise DvlError("broken off")
-        self.solved += len(rhs)
-        return LinearSolution(state.operator, rhs, rhs / 2, converged=True)
 
 
 class Options(Counting):

@@ -21,26 +21,10 @@ from dvl_core.errors import (
     MissingDependencyError,
 )
 from dvl_influence import InfluenceModel, SequentialInfluenceCalculator
-from dvl_influence.identity import IdentityApproximator
 from dvl_influence.places import place
-from dvl_influence.solutions import LinearSolution
-from dvl_influence.testing import batches, classes, mlp
+from dvl_influence.testing import Counting, batches, classes, mlp
 
 TEST_LOADER, TRAIN_LOADER = batches(*classes(9, seed=3), 4), batches(*classes(24), 5)
-
-
-class Counting(IdentityApproximator):
-    """Halves vectors, counts those that it solved for, and breaks off where it is told to."""
-
-    def __init__(self, most: int = 10**9) -> None:
-        self._most = most
-        self.solved = 0
-
-    def solve(self, state, rhs):
-        if self.solved + len(rhs) > self._most:
-            raise DvlError("broken off")
-        self.solved += len(rhs)
-        return LinearSolution(state.operator, rhs, rhs / 2, converged=True)
 
 
 def calculator(inverse=None, budget: int = 2**30, **options) -> SequentialInfluenceCalculator:

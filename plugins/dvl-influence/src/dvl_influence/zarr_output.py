@@ -58,8 +58,9 @@ def write_zarr(
     new = array is None
     if array is None:
         array = _created(table, where, account, chunks)
+    there: Any = array.attrs["identity"]
     check_identity(
-        array.attrs["identity"],  # type: ignore[arg-type]
+        there,
         account.identity,
         f"{where} holds {account.content}",
         "give another path, or overwrite=True to replace them",
